@@ -1,0 +1,284 @@
+"""Products, their category hierarchy and their sparse attributes (P1 §3.1, §4.1)."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shoplens import paths
+
+SPLITS = ("train", "val", "test")
+ROLES = ("query", "gallery", "distractor", "")
+DOMAINS = ("consumer", "shop", "")
+BOX = ["box_left", "box_top", "box_right", "box_bottom"]
+RESERVED = ["image_id", "path", "split", "classify", "item", "domain", "role", "mask", *BOX]
+
+
+class CatalogueError(ValueError):
+    """What is wrong with a catalogue, row by row, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Category layers Ω = {C¹ … Cʰ}, root-most first (P1 §3.1).
+
+    layers: names of the h layers. classes: layer → class names, sorted. parent: layer (all but the first) →
+    for each of its classes the index of its parent in the layer above.
+    """
+
+    layers: tuple[str, ...]
+    classes: dict[str, tuple[str, ...]]
+    parent: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def from_table(cls, products: pd.DataFrame, layers: list[str]) -> "Hierarchy":
+        """Read the tree off the rows that carry a label in every layer.
+
+        Raises CatalogueError when a class has two parents, naming both and the rows of the rarer one.
+        """
+        missing = [layer for layer in layers if layer not in products]
+        if missing or not layers:
+            raise CatalogueError(f"the products table has no column {missing or 'for any layer'}; "
+                                 f"columns are {list(products.columns)}")
+        labelled = products.dropna(subset=layers)
+        classes = {layer: tuple(sorted(labelled[layer].unique())) for layer in layers}
+        parent = {}
+        for above, layer in zip(layers, layers[1:], strict=False):
+            pairs = labelled.groupby([layer, above], observed=True)["image_id"].agg(["size", "first"])
+            torn = pairs.index.get_level_values(0).duplicated(keep=False)
+            if torn.any():
+                rows = pairs[torn].sort_values("size").reset_index()
+                told = "; ".join(f"{r[layer]!r} under {r[above]!r} ({r['size']} rows, e.g. {r['first']})"
+                                 for _, r in rows.head(6).iterrows())
+                raise CatalogueError(f"a {layer} must lie under one {above} only: {told}. "
+                                     f"Correct column {above!r}, or give the two kinds of {layer} different names.")
+            index = {name: i for i, name in enumerate(classes[above])}
+            of = dict(pairs.index.to_list())
+            parent[layer] = tuple(index[of[name]] for name in classes[layer])
+        return cls(tuple(layers), classes, parent)
+
+    @property
+    def leaf(self) -> str:
+        """Name of the deepest layer."""
+        return self.layers[-1]
+
+    def ancestor(self, layer: str, of: str | None = None) -> np.ndarray:
+        """int64 array over the classes of `of` (default: leaf): index of each one's ancestor in `layer`."""
+        below = self.layers.index(of or self.leaf)
+        target = self.layers.index(layer)
+        if target > below:
+            raise ValueError(f"{layer!r} lies below {of or self.leaf!r}")
+        codes = np.arange(len(self.classes[self.layers[below]]))
+        for step in range(below, target, -1):
+            codes = np.asarray(self.parent[self.layers[step]])[codes]
+        return codes
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """One row an image, with everything that is known about it.
+
+    products columns: image_id · path (relative to `folder`) · split ("train", "val", "test" or "") · one column a
+    layer (class name or None) · one column an attribute (state or None = not labelled) · classify (row belongs to
+    P1's images) · where known: item, domain, role, box_left … box_bottom (fractions of width and height), mask.
+    attributes: name → sorted states. A state's code is its position plus 1; code 0 means not labelled (P1 Eq. 7).
+    """
+
+    name: str
+    folder: Path
+    products: pd.DataFrame
+    hierarchy: Hierarchy
+    attributes: dict[str, tuple[str, ...]]
+    licence: str
+    provenance: dict = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, name: str, folder: Path, products: pd.DataFrame, *, layers: list[str], attributes: list[str],
+              licence: str, provenance: dict | None = None) -> "Catalogue":
+        """Assemble and validate a catalogue; rows come out sorted by image_id, whatever order they came in."""
+        products = products.copy()
+        for column, default in (("split", ""), ("classify", True)):
+            if column not in products:
+                products[column] = default
+        check_table(products, layers, attributes)
+        products = products.sort_values("image_id").reset_index(drop=True)
+        hierarchy = Hierarchy.from_table(products, layers)
+        states = {a: tuple(sorted(products[a].dropna().unique())) for a in attributes}
+        empty = [a for a, found in states.items() if not found]
+        if empty:
+            raise CatalogueError(f"attributes {empty} are labelled on no image: fill the columns or leave them out")
+        return cls(name, Path(folder), products, hierarchy, states, licence, provenance or {})
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def labels(self, layer: str) -> np.ndarray:
+        """int64 array of N class indices in `layer`; −1 where a row carries no label."""
+        return self._codes(layer, self.hierarchy.classes[layer])
+
+    def states(self, attribute: str) -> np.ndarray:
+        """int64 array of N state codes of `attribute`: 0 = not labelled, 1 … m as in `attributes` (P1 Eq. 7)."""
+        return self._codes(attribute, self.attributes[attribute]) + 1
+
+    def _codes(self, column: str, names: tuple[str, ...]) -> np.ndarray:
+        return pd.Categorical(self.products[column], categories=names).codes.astype(np.int64)
+
+    def has_attributes(self) -> np.ndarray:
+        """bool array of N: at least one attribute is labelled (P1 §4.1, the *core* images)."""
+        if not self.attributes:
+            return np.zeros(len(self), bool)
+        return self.products[list(self.attributes)].notna().any(axis=1).to_numpy()
+
+    def rows(self, split: str, subset: str = "full") -> np.ndarray:
+        """int64 row numbers of P1's images in `split` ("train", "val", "test") and `subset` ("full", "core")."""
+        if split not in SPLITS or subset not in ("full", "core"):
+            raise ValueError(f"split must be one of {SPLITS} and subset 'full' or 'core', got {split!r}, {subset!r}")
+        chosen = self.products["classify"].to_numpy(bool) & (self.products["split"] == split).to_numpy()
+        return np.flatnonzero(chosen & self.has_attributes() if subset == "core" else chosen)
+
+    def files(self) -> list[Path]:
+        """Path of each row's image."""
+        return [self.folder / p for p in self.products["path"]]
+
+    def keep(self, rows: np.ndarray) -> "Catalogue":
+        """Catalogue of the given rows only; classes and states that no row carries any more are gone."""
+        products = self.products.iloc[rows].reset_index(drop=True)
+        return replace(self, products=products,
+                       hierarchy=Hierarchy.from_table(products, list(self.hierarchy.layers)),
+                       attributes={a: tuple(sorted(products[a].dropna().unique())) for a in self.attributes})
+
+    def drop_rare(self, *, min_per_leaf: int = 0, min_per_attribute: int = 0) -> "Catalogue":
+        """P1 §4.1's filters, in the paper's order: leaves with fewer than `min_per_leaf` images go with their
+        images; then attributes labelled on fewer than `min_per_attribute` of what is left go, images stay.
+
+        Both count P1's images only (`classify`); rows outside P1, such as search galleries, are kept.
+        """
+        leaf, classify = self.hierarchy.leaf, self.products["classify"].to_numpy(bool)
+        counts = self.products.loc[classify, leaf].value_counts()
+        big = self.products[leaf].map(counts).fillna(0).to_numpy() >= min_per_leaf
+        if not (big & classify).any():
+            raise CatalogueError(f"no {leaf} of {self.name!r} has {min_per_leaf} images; the largest has "
+                                 f"{counts.max()}. Lower MIN_PER_LEAF.")
+        kept = self.keep(np.flatnonzero(big | ~classify))
+        in_p1 = kept.products["classify"].to_numpy(bool)
+        rare = [a for a in kept.attributes if kept.products.loc[in_p1, a].notna().sum() < max(min_per_attribute, 1)]
+        return replace(kept, products=kept.products.drop(columns=rare),
+                       attributes={a: s for a, s in kept.attributes.items() if a not in rare})
+
+    def split_hash(self) -> str:
+        """sha256 over (image_id, split) of all rows, in order of image_id: the same split has the same hash."""
+        lines = sorted(f"{i}\t{s}" for i, s in zip(self.products["image_id"], self.products["split"], strict=True))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write products.parquet and catalogue.json into `folder`, all or nothing."""
+        with paths.publish_folder(Path(folder)) as temporary:
+            self.products.to_parquet(temporary / "products.parquet", index=False)
+            (temporary / "catalogue.json").write_text(json.dumps({
+                "name": self.name, "folder": _portable(self.folder), "layers": self.hierarchy.layers,
+                "classes": self.hierarchy.classes, "parent": self.hierarchy.parent, "attributes": self.attributes,
+                "licence": self.licence, "provenance": self.provenance}, indent=1, ensure_ascii=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Catalogue":
+        """Read what `save` wrote. Raises FileNotFoundError where there is no catalogue."""
+        meta = json.loads((Path(folder) / "catalogue.json").read_text())
+        hierarchy = Hierarchy(tuple(meta["layers"]), {k: tuple(v) for k, v in meta["classes"].items()},
+                              {k: tuple(v) for k, v in meta["parent"].items()})
+        base, relative = meta["folder"]
+        where = {"data": paths.data_dir, "cache": paths.cache_dir}[base]() / relative if base else Path(relative)
+        return cls(meta["name"], where, pd.read_parquet(Path(folder) / "products.parquet"), hierarchy,
+                   {k: tuple(v) for k, v in meta["attributes"].items()}, meta["licence"], meta["provenance"])
+
+
+def _portable(folder: Path) -> list[str]:
+    """`folder` relative to the data or the cache folder, so that a saved catalogue can move with them."""
+    for base, where in (("data", paths.data_dir()), ("cache", paths.cache_dir())):
+        if Path(folder).resolve().is_relative_to(where.resolve()):
+            return [base, str(Path(folder).resolve().relative_to(where.resolve()))]
+    return ["", str(Path(folder).resolve())]
+
+
+def _some(values) -> str:
+    values = [str(v) for v in values]
+    return ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+
+
+def check_table(products: pd.DataFrame, layers: list[str], attributes: list[str]) -> None:
+    """Raise CatalogueError naming every problem of the table, with the rows at fault (five of each kind)."""
+    missing = [c for c in ["image_id", "path", *layers, *attributes] if c not in products]
+    if missing:
+        raise CatalogueError(f"missing column(s) {missing}; found {list(products.columns)}")
+    if clash := sorted(set(RESERVED) & {*layers, *attributes} | set(layers) & set(attributes)):
+        raise CatalogueError(f"{clash} cannot name a layer or an attribute: the name is taken; rename the column")
+    if products.empty:
+        raise CatalogueError("the products table has no rows")
+    ids, problems = products["image_id"].astype(str), []
+
+    def at_fault(mask, text):
+        if mask.any():
+            problems.append(f"{text}: {_some(ids[mask])}")
+
+    at_fault(ids.duplicated(keep=False), "image_id given more than once")
+    at_fault(~products["split"].isin([*SPLITS, ""]), f"split is none of {[*SPLITS, '']}")
+    for column, allowed in (("role", ROLES), ("domain", DOMAINS)):
+        if column in products:
+            at_fault(~products[column].fillna("").isin(allowed), f"{column} is none of {list(allowed)}")
+    for layer in layers:
+        at_fault(products["classify"].astype(bool) & products[layer].isna(), f"no label in column {layer!r}")
+    if set(BOX) <= set(products.columns):
+        box = products[BOX]
+        wrong = (box < 0).any(axis=1) | (box > 1).any(axis=1)
+        wrong |= (box["box_left"] >= box["box_right"]) | (box["box_top"] >= box["box_bottom"])
+        at_fault(wrong, "box is empty or leaves [0, 1]")
+    if problems:
+        raise CatalogueError("the products table is not usable:\n  - " + "\n  - ".join(problems))
+
+
+def check_splits(catalogue: Catalogue) -> None:
+    """Raise CatalogueError for an empty split, a class that is never trained, fewer than two classes, or an item
+    (or an image file) that stands in two splits."""
+    products, problems = catalogue.products, []
+    for split in SPLITS:
+        if not len(catalogue.rows(split)):
+            problems.append(f"split {split!r} holds no image")
+    leaf = catalogue.hierarchy.leaf
+    if len(catalogue.hierarchy.classes[leaf]) < 2:
+        problems.append(f"there is only one {leaf}, {catalogue.hierarchy.classes[leaf][0]!r}: classification needs two")
+    p1 = products[products["classify"].astype(bool)]
+    untrained = sorted(set(p1[leaf]) - set(p1.loc[p1["split"] == "train", leaf]))
+    if untrained:
+        problems.append(f"no training image for {leaf} {_some(untrained)}")
+    placed = products[products["split"] != ""]
+    for column in {"path", "item"} & set(products.columns):
+        splits = placed.dropna(subset=[column]).groupby(column)["split"].nunique()
+        if (splits > 1).any() and not catalogue.provenance.get(f"{column}_shared_between_splits"):
+            problems.append(f"{column} in two splits: {_some(splits.index[splits > 1])}")
+    if problems:
+        raise CatalogueError(f"{catalogue.name!r} cannot be trained on:\n  - " + "\n  - ".join(problems))
+
+
+def split_products(products: pd.DataFrame, *, layer: str, ratios: tuple[int, int, int] = (7, 2, 1), seed: int = 0,
+                   group: str | None = None) -> pd.Series:
+    """Split inside each class of `layer`: ratios are train : TEST : validation, as P1 §4.1 orders them.
+
+    group: column whose equal values stay together (an item's views); rows where it is empty stand alone. A unit's
+    place follows from the hash of its own name and the seed, so neither file order nor worker count matters.
+    Every split gets at least one unit of each class that has three; a class with two goes to train and test.
+    Returns the split of each row, index as `products`.
+    """
+    unit = products["image_id"].astype(str)
+    if group:
+        unit = products[group].where(products[group].notna(), "image:" + unit).astype(str)
+    key = unit.map({u: hashlib.sha256(f"{seed}|{u}".encode()).hexdigest() for u in unit.unique()})
+    split = pd.Series("", index=products.index, dtype=object)
+    for _, rows in key.groupby(products[layer]):
+        order = sorted(rows.unique())
+        test, val = (max(1, round(len(order) * r / sum(ratios))) if len(order) >= n else 0
+                     for r, n in zip(ratios[1:], (2, 3), strict=True))
+        place = dict(zip(order, ["test"] * test + ["val"] * val + ["train"] * len(order), strict=False))
+        split[rows.index] = rows.map(place)
+    return split
