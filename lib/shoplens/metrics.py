@@ -1,0 +1,90 @@
+"""ACC and MACC (P1 §4.1), with intervals and paired tests over images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+
+def top_k_correct(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> np.ndarray:
+    """bool array of N: is the label among the k best scores of its row?
+
+    scores: N×C floats. labels: N ints in [0, C). Equal scores rank by class index, so the answer is the same on
+    every machine. Raises ValueError for labels out of range, k < 1 and NaN scores (a NaN would win silently).
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(f"scores must be N×C and labels N, got {scores.shape} and {labels.shape}")
+    if k < 1 or len(labels) and not (0 <= labels.min() and labels.max() < scores.shape[1]):
+        raise ValueError(f"k must be at least 1 and labels lie in [0, {scores.shape[1]}); got k={k}, "
+                         f"labels {labels.min() if len(labels) else '-'} to {labels.max() if len(labels) else '-'}")
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).any(axis=1).sum())} rows of scores hold NaN")
+    own = scores[np.arange(len(labels)), labels][:, None]
+    ahead = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < labels[:, None]))
+    return ahead.sum(axis=1) < k
+
+
+def acc(correct: np.ndarray) -> float:
+    """ACC: share of images classified correctly, in [0, 1] (micro average; P1 §4.1)."""
+    return float(np.mean(correct))
+
+
+def per_class(correct: np.ndarray, labels: np.ndarray) -> dict[int, float]:
+    """Accuracy of each class that occurs in `labels`."""
+    hits, seen = np.bincount(labels, weights=correct), np.bincount(labels)
+    return {int(c): float(hits[c] / seen[c]) for c in np.flatnonzero(seen)}
+
+
+def macc(correct: np.ndarray, labels: np.ndarray) -> float:
+    """MACC: mean over leaf classes of each class's accuracy, in [0, 1] (macro average; P1 §4.1).
+
+    Classes without a test image do not count.
+    """
+    return float(np.mean(list(per_class(correct, labels).values())))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the bounds of its bootstrap percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def bootstrap(correct: np.ndarray, labels: np.ndarray, statistic: str = "acc", *, against: np.ndarray | None = None,
+              draws: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
+    """Percentile bootstrap over images of "acc" or "macc"; with `against`, of the difference to a second model
+    scored on the same images (paired: both models see the same resample).
+
+    correct, against: N bools. labels: N class indices. A class that a resample misses is left out of its MACC.
+    """
+    gain = np.asarray(correct, float) - (0.0 if against is None else np.asarray(against, float))
+    labels = np.asarray(labels)
+    if statistic not in ("acc", "macc"):
+        raise ValueError(f"statistic must be 'acc' or 'macc', got {statistic!r}")
+    classes, codes = np.unique(labels if statistic == "macc" else np.zeros(len(gain), int), return_inverse=True)
+
+    def mean_over_classes(rows):
+        hits = np.bincount(codes[rows], weights=gain[rows], minlength=len(classes))
+        seen = np.bincount(codes[rows], minlength=len(classes))
+        return np.mean(hits[seen > 0] / seen[seen > 0])
+
+    rng = np.random.default_rng(seed)
+    drawn = [mean_over_classes(rng.integers(0, len(gain), len(gain))) for _ in range(draws)]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(mean_over_classes(np.arange(len(gain)))), float(low), float(high))
+
+
+def mcnemar(correct: np.ndarray, against: np.ndarray) -> float:
+    """Exact two-sided p-value of McNemar's test that two models err equally often on the same images.
+
+    Only images on which they disagree count; with none the p-value is 1.
+    """
+    correct, against = np.asarray(correct, bool), np.asarray(against, bool)
+    won, lost = int((correct & ~against).sum()), int((~correct & against).sum())
+    return float(binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
