@@ -1,0 +1,202 @@
+"""One training loop for every model of the study: SGD, step schedule, best epoch by validation, resumable."""
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator, notebook_launcher
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from shoplens.images import Batches
+
+Step = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
+Validate = Callable[[nn.Module], dict[str, float]]
+CHECK_EVERY = 20    # batches between two looks at the losses: each look waits for the device
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says where it stopped and what to change."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train. The learning rate is multiplied by `decay` after each epoch number in `decay_after` (1-based).
+
+    select: name in the validation's answer that decides the best epoch, higher is better; ties go to the earlier.
+    precision: "no" (float32), "bf16" or "fp16". momentum and weight_decay are P1 §4.2's.
+    """
+
+    epochs: int
+    learning_rate: float
+    decay_after: tuple[int, ...] = ()
+    decay: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    precision: str = "no"
+    seed: int = 0
+    select: str = "macc"
+
+    def rate_factor(self, epoch: int) -> float:
+        """Factor on the learning rate in `epoch` (0-based)."""
+        return self.decay ** sum(epoch >= after for after in self.decay_after)
+
+
+def pick_device() -> torch.device:
+    """CUDA or Apple's GPU where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
+def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedule: Schedule, checkpoint: Path, *,
+        groups: Callable[[nn.Module, float], list[dict]] | None = None, num_processes: int = 1) -> pd.DataFrame:
+    """Train `model` in place and leave it with the weights of its best epoch, in eval mode.
+
+    step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
+    called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; an epoch's
+    state is written there as one file by atomic rename, and a later call goes on from it. groups(model, rate) →
+    SGD parameter groups (default: all parameters at the schedule's rate).
+    Returns one row an epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
+    Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
+    """
+    file = Path(checkpoint) / "last.pt"
+    if num_processes > 1:
+        # Children are forked, so what a notebook defines needs no pickling; weights come back through the checkpoint.
+        if not torch.cuda.is_available():
+            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+        notebook_launcher(_train, (model, step, data, validate, schedule, file, groups), num_processes=num_processes)
+    else:
+        _train(model, step, data, validate, schedule, file, groups)
+        AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["best_model"])
+    model.eval()
+    return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
+
+
+def _train(model, step, data, validate, schedule, file, groups) -> None:
+    accelerator = Accelerator(mixed_precision=schedule.precision)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    if world > 1 and accelerator.device.type == "cpu":
+        torch.set_num_threads(1)    # a forked child must not touch the parent's pool of threads
+    set_seed(schedule.seed)         # dropout
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    rates = groups(model, schedule.learning_rate) if groups else [{"params": list(model.parameters())}]
+    optimizer = torch.optim.SGD(rates, schedule.learning_rate, schedule.momentum, weight_decay=schedule.weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.rate_factor)
+    state = _resume(file, schedule, model, optimizer, scheduler, accelerator.scaler)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+
+    for epoch in range(len(state["history"]), schedule.epochs):
+        started = time.perf_counter()
+        loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, epoch, rank, world)
+        seconds = time.perf_counter() - started
+        scheduler.step()
+        if accelerator.is_main_process:
+            model.eval()
+            with torch.no_grad():
+                scores = validate(model)
+            row = {"epoch": epoch + 1, "loss": loss, "learning_rate": schedule.learning_rate
+                   * schedule.rate_factor(epoch), "seconds": seconds,
+                   "images_per_second": len(data.rows) / seconds, **logs, **scores}
+            if schedule.select not in scores:
+                raise TrainingError(f"validation gave {list(scores)}, not {schedule.select!r} that selects the epoch")
+            state["history"].append(row)
+            if scores[schedule.select] > state["best_score"]:
+                state |= {"best_score": scores[schedule.select], "best_epoch": epoch + 1,
+                          "best_model": copy.deepcopy(model.state_dict())}
+            _save(file, state, model, optimizer, scheduler, accelerator.scaler)
+            _report(row, scores, schedule.epochs, state["best_epoch"] == epoch + 1)
+        accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank, world) -> tuple[float, dict[str, float]]:
+    """All batches of one epoch; returns the mean loss and mean logs over images, in this process."""
+    model.train()
+    losses, logged, weights = [], [], []
+    try:
+        for batch in data.epoch(epoch, accelerator.device, rank, world):
+            with accelerator.autocast():
+                loss, logs = step(model, batch)
+            accelerator.backward(loss * batch["share"])
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss.detach())
+            logged.append({name: torch.as_tensor(value).detach() for name, value in logs.items()})
+            weights.append(len(batch["rows"]))
+            if len(losses) % CHECK_EVERY == 0:
+                _check_finite(losses, epoch)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+            raise TrainingError(
+                f"out of memory in epoch {epoch + 1}: lower BATCH_SIZE (now {data.batch_size}) or IMAGE_SIZE "
+                f"(now {data.store.size})") from error
+        raise
+    _check_finite(losses, epoch)
+    share = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    mean = {name: float((torch.stack([log[name] for log in logged]).cpu().double() * share).sum())
+            for name in logged[0]}
+    return float((torch.stack(losses).cpu().double() * share).sum()), mean
+
+
+def _check_finite(losses: list[Tensor], epoch: int) -> None:
+    finite = torch.isfinite(torch.stack(losses[-CHECK_EVERY:]))
+    if not finite.all():
+        batch = max(0, len(losses) - CHECK_EVERY) + int((~finite).nonzero()[0])
+        raise TrainingError(f"the loss is {losses[batch].item()} in epoch {epoch + 1}, batch {batch + 1}: "
+                            f"lower LEARNING_RATE, or look at that batch for a broken input")
+
+
+def _save(file: Path, state: dict, model, optimizer, scheduler, scaler) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole = state | {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                     "scheduler": scheduler.state_dict(), "scaler": scaler.state_dict() if scaler else {}, "random": torch.get_rng_state(),
+                     "random_cuda": torch.cuda.get_rng_state_all()}
+    torch.save(whole, file.with_suffix(".part"))
+    os.replace(file.with_suffix(".part"), file)
+
+
+def _resume(file: Path, schedule: Schedule, model, optimizer, scheduler, scaler) -> dict:
+    """Load the state of an interrupted training into the three objects; a fresh state where there is none."""
+    asked = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(schedule).items()}
+    if not file.exists():
+        return {"schedule": asked, "history": [], "best_score": -np.inf, "best_epoch": 0, "best_model": None}
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    if state["schedule"] != asked:
+        changed = [k for k in asked if state["schedule"].get(k) != asked[k]]
+        raise TrainingError(f"{file} holds a training with other {changed}: delete it, or put the parameters back")
+    model.load_state_dict(state.pop("model"))
+    optimizer.load_state_dict(state.pop("optimizer"))
+    scheduler.load_state_dict(state.pop("scheduler"))
+    if (scaling := state.pop("scaler")) and scaler:
+        scaler.load_state_dict(scaling)
+    torch.set_rng_state(state.pop("random"))
+    random_cuda = state.pop("random_cuda")
+    if torch.cuda.is_available() and random_cuda:
+        torch.cuda.set_rng_state_all(random_cuda)
+    print(f"resumed after epoch {len(state['history'])} of {schedule.epochs}", flush=True)
+    return state
+
+
+def _report(row: dict, scores: dict[str, float], epochs: int, best: bool) -> None:
+    told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    print(f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  {told}  rate {row['learning_rate']:.1e}  "
+          f"{row['images_per_second']:.0f} images/s{'  best so far' if best else ''}", flush=True)
+
+
+@torch.no_grad()
+def predict(function: Callable[[Tensor], Tensor], data: Batches) -> np.ndarray:
+    """function(images) for every row of `data`, in order, as one float32 array N×…; no gradients, no augmentation.
+
+    Pass a model in eval mode, or one of its methods.
+    """
+    owner = getattr(function, "__self__", function)
+    device = next(owner.parameters()).device
+    return np.concatenate([function(batch["images"]).float().cpu().numpy() for batch in data.epoch(None, device)])
