@@ -1,0 +1,35 @@
+"""Where the products come from: one small module a dataset, each with `prepare(...) -> Catalogue`.
+
+>>> from shoplens import sources
+>>> catalogue = sources.prepare("grocery")                                             # doctest: +SKIP
+"""
+
+import importlib
+import inspect
+from types import ModuleType
+
+from shoplens.catalogue import Catalogue
+
+NAMES = ("bazaar", "fashion", "folder", "grocery")
+
+
+def module(name: str) -> ModuleType:
+    """The module of the source called `name`; imported only now, so that one source never needs another's."""
+    if name not in NAMES:
+        raise ValueError(f"there is no dataset {name!r}; DATASET is one of {', '.join(NAMES)}")
+    return importlib.import_module(f"shoplens.sources.{name}")
+
+
+def prepare(name: str, **parameters) -> Catalogue:
+    """Catalogue of the dataset `name`, one of NAMES.
+
+    parameters: what the source's own `prepare` takes, each a plain literal.
+    Raises ValueError for a name or a parameter that does not exist, naming those that do; DataError where raw
+    files are missing; CatalogueError where they are not usable.
+    """
+    function = module(name).prepare
+    known = list(inspect.signature(function).parameters)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"dataset {name!r} takes no parameter {', '.join(map(repr, unknown))}; "
+                         f"it takes {', '.join(known) or 'none'}")
+    return function(**parameters)
