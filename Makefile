@@ -1,0 +1,99 @@
+# One command on a fresh machine is enough: `make reproduce` builds the environment, runs what is not up to date
+# and writes results/<DATASET>/<PROFILE>/index.html. Which runs there are, and what each depends on, is in
+# study.yml; the rules for them are written by `python -m shoplens.run graph`.
+
+DATASET ?= bazaar
+PROFILE ?= laptop
+RUN ?=
+SEEDS ?= 0
+NUM_PROCESSES ?=
+PYTHON ?=
+YES ?=
+
+export NUM_PROCESSES
+export STUDY_ROOT := $(CURDIR)
+export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+# PYTHON=python uses the environment at hand (conda, for one); otherwise .venv is made and kept in step with the pins.
+ifeq ($(strip $(PYTHON)),)
+export PY := .venv/bin/python
+ENV := .venv/.stamp
+else
+export PY := $(PYTHON)
+ENV :=
+endif
+
+HERE := --dataset "$(DATASET)" --profile "$(PROFILE)"
+GRAPH := results/$(DATASET)/$(PROFILE)/graph.mk
+GOAL := $(if $(RUN),$(RUN),all)
+
+.DEFAULT_GOAL := help
+.PHONY: help env check-env data reproduce report status test bench lab accept-reference clean
+
+help: ## this list
+	@echo "make <target> [VARIABLE=value ...]"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-20s %s\n' "  $$name" "$$text"; done
+	@echo
+	@echo "  DATASET=$(DATASET)  PROFILE=$(PROFILE)  which catalogue, at which size; names are in study.yml"
+	@echo "  RUN=02_bcnn         one run and what it needs"
+	@echo "  SEEDS=\"0 1 2\"       repeat the runs that allow it"
+	@echo "  NUM_PROCESSES=2     training processes; -j2 executes two runs at a time"
+	@echo "  PYTHON=python       use this interpreter and its packages instead of .venv"
+	@echo "  STUDY_DATA, STUDY_WEIGHTS, STUDY_CACHE   folders instead of data/, weights/, cache/"
+
+env: $(ENV) ## .venv with the pinned packages (nothing to do with PYTHON=)
+
+.venv/.stamp: requirements.txt pyproject.toml
+	@found=; for python in python3.11 python3 python3.12 python3.13; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "error: no Python 3.11 or newer on PATH; install one or give PYTHON=... with the packages in it" >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$found: several minutes, about 7 GB" && $$found -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+check-env: env ## torch, torchvision and faiss together; which profile this machine suits
+	@$(PY) -m shoplens.checkenv
+
+data: env ## find or download the raw data of DATASET and prepare its catalogue
+	@$(PY) -m shoplens.sources --dataset "$(DATASET)"
+
+reproduce: env ## run whatever is not up to date, then write the report
+	@$(PY) -m shoplens.run graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+	@if $(MAKE) -s --no-print-directory -q -f $(GRAPH) $(GOAL) >/dev/null 2>&1; then \
+		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
+	else \
+		$(MAKE) -s --no-print-directory -f $(GRAPH) $(GOAL); \
+	fi
+
+report: env ## results/DATASET/PROFILE/index.html from what there is, failed runs included
+	@$(PY) -m shoplens.report $(HERE)
+
+status: env ## which runs are done, stale (and why), failed or running, and the minutes they took
+	@$(PY) -m shoplens.run status $(HERE) --seeds "$(SEEDS)"
+
+test: env ## all tests; with STUDY_DATA and STUDY_WEIGHTS those on real data too
+	@$(PY) -m pytest
+
+bench: env ## our input path and training step beside ImageFolder and DataLoader
+	@$(PY) -m shoplens.bench
+
+lab: env ## JupyterLab, opened on the notebooks
+	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_catalogue.ipynb
+
+accept-reference: env ## copy tables, figures and records of finished runs to results/reference/
+	@$(PY) -m shoplens.run accept-reference $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+
+clean: ## remove all results except reference and paper (asks first; YES=1 does not)
+	@if [ "$(YES)" != 1 ]; then \
+		printf 'Remove all results and checkpoints except results/reference and results/paper? [y/N] '; \
+		read -r answer || answer=; case "$$answer" in y|Y|yes) ;; *) echo "Kept."; exit 1;; esac; \
+	fi; \
+	for folder in results/*; do \
+		case "$$folder" in results/reference|results/paper) ;; *) rm -rf "$$folder";; esac; \
+	done

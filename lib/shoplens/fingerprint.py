@@ -1,0 +1,177 @@
+"""What a run depends on, as a dictionary of hashes: its code cells, its parameters, the shoplens modules it
+imports (and those they import), its source of data, its declared files and outputs, and the runs before it.
+
+Prose, comments and docstrings do not count, so editing them retrains nothing; a plotting module counts only for
+the notebooks that import it.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from shoplens.checknb import StudyError, code_cells, has_magic, parse_cell
+from shoplens.paths import root
+from shoplens.study import RunSpec
+
+PACKAGE = "shoplens"
+SHORT = 16
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:SHORT]
+
+
+def _dump(tree: ast.AST) -> str:
+    """The tree as text without docstrings or positions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def module_file(name: str) -> Path | None:
+    """File of the module `shoplens.a.b` in this study's lib/, or None if there is none."""
+    base = root() / "lib" / Path(*name.split("."))
+    for file in (base.with_suffix(".py"), base / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def _imports(tree: ast.AST, module: str = "", is_package: bool = False) -> set[str]:
+    """Dotted names under shoplens that a tree may import, anywhere in it, also inside functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")[: None if is_package else -1]
+                parents = parents[: len(parents) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == PACKAGE}
+
+
+def _modules_of(name: str) -> list[str]:
+    """The modules that importing a dotted name runs: each package on the way that has a file."""
+    parts = name.split(".")
+    return [n for n in (".".join(parts[: i + 1]) for i in range(len(parts))) if module_file(n)]
+
+
+@cache
+def _module(name: str, file: Path, changed_ns: int) -> tuple[str, frozenset[str]]:
+    """Hash of a module and the names it imports; the time of change only keys the cache."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise StudyError(f"{file.relative_to(root())}, line {error.lineno}: {error.msg}") from None
+    imports = frozenset(_imports(tree, name, file.name == "__init__.py"))
+    return _hash(_dump(tree)), imports
+
+
+def closure(names: set[str]) -> dict[str, str]:
+    """{module: hash} of the shoplens modules that these dotted names reach."""
+    found: dict[str, str] = {}
+    pending = list(names)
+    while pending:
+        for name in _modules_of(pending.pop()):
+            if name not in found:
+                file = module_file(name)
+                found[name], imports = _module(name, file, file.stat().st_mtime_ns)
+                pending += imports
+    return dict(sorted(found.items()))
+
+
+def _source_modules(dataset: str) -> set[str]:
+    """The module of a source, or its whole package: it is imported by name, which no syntax tree shows."""
+    name = f"{PACKAGE}.sources.{dataset}"
+    file = module_file(name)
+    if file is None:
+        raise StudyError(f"dataset {dataset} has no lib/shoplens/sources/{dataset}.py")
+    if file.name != "__init__.py":
+        return {name}
+    return {name} | {f"{name}.{path.stem}" for path in file.parent.glob("*.py") if path.stem != "__init__"}
+
+
+def notebook_code(path: Path) -> tuple[str, set[str]]:
+    """Hash of a notebook's code cells and the shoplens names they import. The parameters cell is left out: its
+    values are components of their own."""
+    parts, names = [], set()
+    for cell in code_cells(path):
+        if "parameters" in cell.tags:
+            continue
+        tree = parse_cell(cell.source)
+        if tree is not None:
+            names |= _imports(tree)
+        else:
+            names |= set(re.findall(r"^\s*(?:from|import)\s+(shoplens[\w.]*)", cell.source, re.M))
+        text = cell.source if tree is None or has_magic(cell.source) else _dump(tree)
+        parts.append(f"{sorted(cell.tags)} {text}")
+    return _hash("\n\n".join(parts)), names
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:SHORT]
+
+
+def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
+    """Everything a run depends on, {what: hash or value}. `upstream` maps the ids of its inputs to their
+    fingerprints. The keys read as reasons: "parameter EPOCHS", "module shoplens.images", "input 01_catalogue"."""
+    code, names = notebook_code(run.notebook)
+    if run.sources:
+        names |= _source_modules(run.dataset)
+    parts: dict[str, object] = {"notebook code": code}
+    parts |= {f"parameter {name}": value for name, value in run.parameters().items()}
+    parts |= {f"module {name}": value for name, value in closure(names).items()}
+    parts |= {f"input {name}": upstream[name] for name in run.upstream}
+    for pattern in run.files:
+        files = sorted(root().glob(pattern))
+        if not files:
+            raise StudyError(f"study.yml, run {run.name}: files names {pattern}, and there is no such file")
+        parts |= {f"file {file.relative_to(root())}": _file_hash(file) for file in files}
+    parts["declared outputs"] = list(run.outputs)
+    return parts
+
+
+def digest(parts: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprints(runs: dict[str, RunSpec]) -> dict[str, dict]:
+    """{run id: {"fingerprint": ..., "components": ...}} of planned runs, which come inputs first.
+
+    A fingerprint covers those of its inputs, so it also names the checkpoints of exactly this training.
+    """
+    found: dict[str, dict] = {}
+    for run in runs.values():
+        parts = components(run, {name: found[name]["fingerprint"] for name in run.upstream})
+        found[run.id] = {"fingerprint": digest(parts), "components": parts}
+    return found
+
+
+def differences(old: dict[str, object], new: dict[str, object]) -> list[str]:
+    """What changed between two component dictionaries, in words."""
+    said = []
+    for key in dict.fromkeys([*old, *new]):
+        if old.get(key) == new.get(key) and (key in old) == (key in new):
+            continue
+        if key.startswith("parameter ") and key in old and key in new:
+            said.append(f"{key} {old[key]!r} -> {new[key]!r}")
+        else:
+            said.append(f"{key} {'is new' if key not in old else 'is gone' if key not in new else 'changed'}")
+    return said
+
+
+def code_files(run: RunSpec) -> list[Path]:
+    """Files whose content a run's result depends on, for asking git whether they are committed."""
+    _, names = notebook_code(run.notebook)
+    modules = closure(names | (_source_modules(run.dataset) if run.sources else set()))
+    extra = [file for pattern in run.files for file in sorted(root().glob(pattern))]
+    return [run.notebook, root() / "study.yml", *(module_file(name) for name in modules), *extra]

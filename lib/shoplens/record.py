@@ -1,0 +1,199 @@
+"""What a notebook uses to say where its results go and what it measured: `run = start_run(...)`.
+
+Under the runner everything lands in a staging folder and is published only if the run is whole. A notebook
+opened by hand in Lab writes to results/<dataset>/<profile>/scratch/<run>/ instead and can never be mistaken
+for a result.
+"""
+
+import fcntl
+import json
+import math
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from shoplens.paths import results_dir, root, write_atomic
+
+NOT_A_RESULT = {"smoke": "SMOKE: not a result"}
+FOLDERS = ("tables", "figures", "artefacts")
+FINISHED = "finished.json"
+
+
+def _device() -> dict[str, object]:
+    """The accelerator this kernel uses, asked only of a torch that the notebook has already imported."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {"device": "cpu"}
+    return {
+        "device": "cuda",
+        "gpu": torch.cuda.get_device_name(),
+        "gpus": torch.cuda.device_count(),
+        "cuda": torch.version.cuda,
+        "gpu_peak_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20),
+    }
+
+
+def _hold_kernel_lock() -> object | None:
+    """Lock that a kernel, and any process forked from it, holds until it is gone: the next attempt waits for it."""
+    name = os.environ.get("SHOPLENS_KERNEL_LOCK")
+    if not name:
+        return None
+    file = open(name, "w")  # noqa: SIM115 - held for the life of the kernel
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RuntimeError("start_run was called twice in one kernel, or another kernel trains this run") from None
+    return file
+
+
+class Run:
+    """One run as its notebook sees it; made by `start_run`."""
+
+    def __init__(self, dataset: str, profile: str, run: str, seed: int):
+        self.dataset, self.profile, self.id, self.seed = dataset, profile, run, seed
+        self.results = results_dir(dataset, profile)
+        staging = os.environ.get("SHOPLENS_STAGING")
+        self.by_hand = not staging
+        self._folder = Path(staging) if staging else self.results / "scratch" / run
+        # By hand nobody compares parameters, so an old checkpoint might belong to another training.
+        self._checkpoint = Path(os.environ.get("SHOPLENS_CHECKPOINTS") or self._folder / "checkpoints")
+        if self.by_hand:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._inputs = json.loads(os.environ.get("SHOPLENS_INPUTS") or "{}")
+        self._metrics: list[dict] = []
+        self._provenance: dict[str, object] = {}
+        self._lock = _hold_kernel_lock()
+
+    def path(self, name: str) -> Path:
+        """Where to write an output such as "figures/x.png"; its folder is made.
+
+        ValueError unless it lies under tables/, figures/ or artefacts/.
+        """
+        parts = Path(name).parts
+        if len(parts) < 2 or parts[0] not in FOLDERS or ".." in parts:
+            raise ValueError(f"an output lies under {', '.join(FOLDERS)}; got {name!r}")
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def artefact(self, name: str) -> Path:
+        """Where to write something a later run reads, published as artefacts/<run>/<name>."""
+        return self.path(f"artefacts/{name}")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder for checkpoints, made; it survives a killed attempt and belongs to exactly these parameters,
+        this code and these inputs."""
+        self._checkpoint.mkdir(parents=True, exist_ok=True)
+        return self._checkpoint
+
+    def inputs(self, name: str) -> list[str]:
+        """Ids of the runs that study.yml's input `name` stands for: one, or one a seed; none where this dataset
+        has no such run. By hand: whatever has been published."""
+        if not self.by_hand:
+            return self._inputs.get(name, [])
+        ids = [path.stem for path in sorted((self.results / "notebooks").glob(f"{name}*.ipynb"))]
+        return [i for i in ids if i == name or (i.startswith(f"{name}-s") and i[len(name) + 2 :].isdigit())]
+
+    def input(self, name: str, artefact: str) -> Path:
+        """An artefact of an earlier run: `run.input("01_catalogue", "catalogue")`.
+
+        FileNotFoundError with the command that makes it; KeyError if study.yml does not list it as an input.
+        """
+        ids = self.inputs(name) or ([name] if self.by_hand else [])
+        listed = {i for group in self._inputs.values() for i in group}
+        if not ids and name in listed:
+            ids = [name]
+        if not ids:
+            raise KeyError(f"{name} is not among the inputs of run {self.id} in study.yml; add it there")
+        path = self.results / "artefacts" / ids[0] / artefact
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} is missing; make it with: "
+                f"make reproduce RUN={ids[0]} DATASET={self.dataset} PROFILE={self.profile}"
+            )
+        return path
+
+    def record(self, run_id: str) -> dict:
+        """The record of an earlier run: parameters, metrics, provenance, wall seconds (see `input` for errors)."""
+        path = self.results / "runs" / f"{run_id}.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; make it with: make reproduce RUN={run_id}")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def metric(self, name: str, value: float, **labels: object) -> None:
+        """Keep a number for the run's record, e.g. `run.metric("acc", 0.81, k=1, split="test")`; ValueError for
+        NaN or infinity."""
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"metric {name} {labels or ''} is {value}: find out why before recording it")
+        self._metrics.append({"name": name, "value": value, **labels})
+
+    def provenance(self, key: str, value: object) -> None:
+        """Keep where something came from: a data or weights hash, a licence, the precision of training."""
+        json.dumps(value)
+        self._provenance[key] = value
+
+    def _footer(self) -> str:
+        said = f"Dataset {self.dataset}, profile {self.profile}, seed {self.seed}, run {self.id}."
+        return f"{said} **{NOT_A_RESULT[self.profile]}**" if self.profile in NOT_A_RESULT else said
+
+    def table(self, df, name: str, caption: str = "", readable=None) -> Path:
+        """Write `df` as tables/<name>.csv and a readable twin tables/<name>.md; returns the CSV's path.
+
+        `readable`: another DataFrame to show in the twin, such as a pivot of a tidy one. The index is not
+        written. ValueError for an empty table, or a missing or infinite number in a column called `value`.
+        """
+        if df.empty:
+            raise ValueError(f"table {name} is empty")
+        if "value" in df.columns:
+            wrong = df[~df["value"].map(lambda v: isinstance(v, str) or (v is not None and math.isfinite(v)))]
+            if len(wrong):
+                raise ValueError(f"table {name} holds no finite value in {len(wrong)} rows:\n{wrong.head()}")
+        path = self.path(f"tables/{name}.csv")
+        df.to_csv(path, index=False, lineterminator="\n")
+        shown = df if readable is None else readable
+        body = shown.to_markdown(index=False, floatfmt=".4g")
+        heading = f"**{caption}**\n\n" if caption else ""
+        path.with_suffix(".md").write_text(f"{heading}{body}\n\n{self._footer()}\n", encoding="utf-8")
+        return path
+
+    def figure(self, fig, name: str) -> Path:
+        """Write a matplotlib figure as figures/<name>.png and .svg, the same bytes each time; returns the PNG."""
+        import matplotlib
+
+        path = self.path(f"figures/{name}.png")
+        fig.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        with matplotlib.rc_context({"svg.hashsalt": name}):
+            fig.savefig(path.with_suffix(".svg"), dpi=150, bbox_inches="tight", metadata={"Date": None})
+        return path
+
+    def finish(self) -> None:
+        """Say that the run is whole: the last call of every notebook. Prints the outputs."""
+        files = sorted(path for kind in FOLDERS for path in (self._folder / kind).rglob("*") if path.is_file())
+        record = {
+            "metrics": self._metrics,
+            "provenance": self._provenance,
+            "hardware": {"machine": platform.machine(), **_device()},
+        }
+        write_atomic(self._folder / FINISHED, (json.dumps(record, indent=1) + "\n").encode())
+        for file in files:
+            print(f"{file.relative_to(self._folder)}  {file.stat().st_size / 1024:,.0f} KiB")
+        if self.by_hand:
+            print(f"Run by hand: kept in {self._shown(self._folder)}; `make reproduce RUN={self.id}` publishes.")
+
+    @staticmethod
+    def _shown(path: Path) -> Path:
+        return path.relative_to(root()) if path.is_relative_to(root()) else path
+
+
+def start_run(dataset: str, profile: str, run: str, seed: int = 0) -> Run:
+    """Open the run of this notebook and print one line about it."""
+    started = Run(dataset, profile, run, seed)
+    shown = started._shown(started._folder if started.by_hand else started.results)
+    device = _device()
+    print(f"{run}: {dataset}/{profile}, seed {seed}, {device.get('gpu', device['device'])}, results in {shown}/")
+    return started

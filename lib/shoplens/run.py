@@ -1,0 +1,231 @@
+"""Command line of the study: `python -m shoplens.run graph | execute | status | accept-reference`.
+
+Make orders the runs and this module tells it which are up to date. The truth is in the records: a run is done
+when its record holds the fingerprint it would have today, was made from the present executions of its inputs,
+and all its outputs exist. `graph` sets the dates of stamps and targets to say just that, so copying a folder,
+checking out another commit and coming back, or re-saving a file mean nothing.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from shoplens.checknb import StudyError
+from shoplens.execute import execute, is_locked, lock_file
+from shoplens.fingerprint import closure, differences, digest, fingerprints
+from shoplens.paths import results_dir, root, write_atomic
+from shoplens.study import RunSpec, choose, load_study, needed, parse_seeds
+
+UNFIT_FOR_REFERENCE = ("smoke",)
+
+
+def read_record(run: RunSpec) -> dict | None:
+    """The record of a run's last attempt, or None."""
+    try:
+        return json.loads(run.record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def assess(runs: dict[str, RunSpec], stamps: dict[str, dict]) -> dict[str, tuple[str, list[str]]]:
+    """{run id: (state, reasons)}; state is done, stale, failed, running or never run."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for run in runs.values():
+        record = read_record(run)
+        if is_locked(lock_file(run)):
+            found[run.id] = ("running", [])
+        elif record is None:
+            found[run.id] = ("never run", [])
+        elif record["status"] == "failed":
+            cell = f" in `{record['cell']}`" if record.get("cell") else ""
+            found[run.id] = ("failed", [f"{record['error']}{cell}"])
+        else:
+            reasons = _reasons(run, record, stamps[run.id]["components"], runs, found)
+            found[run.id] = ("stale" if reasons else "done", reasons)
+    return found
+
+
+def _reasons(run: RunSpec, record: dict, components: dict, runs: dict, found: dict) -> list[str]:
+    """Why a finished run is not up to date; empty if it is."""
+    said = differences(record["components"], components)
+    for name in run.upstream:
+        if f"input {name}" in {reason.rsplit(" ", 1)[0] for reason in said}:
+            continue
+        if found[name][0] != "done":
+            said.append(f"input {name} is {found[name][0]}")
+        elif read_record(runs[name])["finished"] != record["inputs"].get(name):
+            said.append(f"input {name} is newer")
+    said += [f"{path.relative_to(run.results)} is gone" for path in _published(run) if not path.exists()]
+    return said
+
+
+def _published(run: RunSpec) -> list[Path]:
+    return [run.target, *(run.published(output) for output in run.outputs)]
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text.encode())
+
+
+def _set_dates(run: RunSpec, done: bool, runs: dict[str, RunSpec]) -> None:
+    """Make the dates say what `assess` found: a done target is newer than its stamp and inputs, another older."""
+    if not run.target.exists():
+        return
+    target = run.target.stat().st_mtime_ns
+    if not done:
+        os.utime(run.stamp, ns=(time.time_ns(), max(time.time_ns(), target + 1_000_000)))
+        return
+    newest = max([target, *(runs[name].target.stat().st_mtime_ns for name in run.upstream)])
+    if newest > target:
+        os.utime(run.target, ns=(newest, newest))
+    if run.stamp.stat().st_mtime_ns > newest:
+        os.utime(run.stamp, ns=(newest, newest))
+
+
+def _report_stamp(folder: Path, runs: dict[str, RunSpec]) -> Path:
+    """Stamp of index.html: the modules that write it and the list of runs."""
+    parts = {f"module {name}": value for name, value in closure({"shoplens.report"}).items()}
+    parts["runs"] = list(runs)
+    stamp = folder / ".stamps" / "index.html.json"
+    _write_if_changed(stamp, json.dumps({"fingerprint": digest(parts), "components": parts}, indent=1) + "\n")
+    return stamp
+
+
+def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
+    """Write stamps and the Make fragment results/<dataset>/<profile>/graph.mk; with `run_id`, of what it needs."""
+    runs = load_study().plan(dataset, profile, parse_seeds(seeds))
+    runs = needed(runs, run_id) if run_id else runs
+    stamps = fingerprints(runs)
+    found = assess(runs, stamps)
+    for run in runs.values():
+        _write_if_changed(run.stamp, json.dumps(stamps[run.id], indent=1, ensure_ascii=False) + "\n")
+        _set_dates(run, found[run.id][0] == "done", runs)
+    folder = results_dir(dataset, profile)
+    write_atomic(folder / "graph.mk", _fragment(folder, runs, seeds, whole=not run_id).encode())
+
+
+def _fragment(folder: Path, runs: dict[str, RunSpec], seeds: str, whole: bool) -> str:
+    def shown(path: Path) -> str:
+        return path.relative_to(root()).as_posix()
+
+    some = f"--dataset {folder.parent.name} --profile {folder.name}"
+    lines = ["# Written by `make`: one rule a run. Do not edit.", "PY ?= python3", ".DELETE_ON_ERROR:"]
+    lines.append(f".PHONY: all {' '.join(runs)}")
+    if whole:
+        index, stamp = shown(folder / "index.html"), shown(_report_stamp(folder, runs))
+        lines += [f"all: {index}", f"{index}: {stamp} {' '.join(shown(run.target) for run in runs.values())}"]
+        lines += [f"\t@$(PY) -m shoplens.report {some}"]
+    for run in runs.values():
+        before = " ".join(shown(path) for path in (run.stamp, *(runs[name].target for name in run.upstream)))
+        lines += [f"{run.id}: {shown(run.target)}", f"{shown(run.target)}: {before}"]
+        lines += [f'\t@$(PY) -m shoplens.run execute {run.id} {some} --seeds "{seeds}"']
+    return "\n".join(lines) + "\n"
+
+
+def execute_one(run_id: str, dataset: str, profile: str, seeds: str) -> int:
+    """Execute and publish one run whose inputs are there; exit code 0 or 1, the reason on stderr."""
+    runs = load_study().plan(dataset, profile, parse_seeds(seeds))
+    runs = needed(runs, run_id)
+    run = choose(runs, run_id)
+    absent = [name for name in run.upstream if not runs[name].target.exists()]
+    if absent:
+        raise StudyError(
+            f"{run_id} needs {', '.join(absent)}; make reproduce RUN={run_id} DATASET={dataset} PROFILE={profile} "
+            "does both"
+        )
+    stamp = fingerprints(runs)[run_id]
+    _write_if_changed(run.stamp, json.dumps(stamp, indent=1, ensure_ascii=False) + "\n")
+    upstream = {name: read_record(runs[name])["finished"] for name in run.upstream}
+    failure = execute(run, stamp, upstream)
+    if failure:
+        print(failure, file=sys.stderr)
+    return 1 if failure else 0
+
+
+def status(dataset: str, profile: str, seeds: str) -> None:
+    """Print a table: run, state, minutes it took, why it is not done."""
+    runs = load_study().plan(dataset, profile, parse_seeds(seeds))
+    found = assess(runs, fingerprints(runs))
+    rows = [("run", "state", "minutes", "why")]
+    for run in runs.values():
+        state, reasons = found[run.id]
+        wall = (read_record(run) or {}).get("wall_s")
+        rows.append((run.id, state, "" if wall is None else f"{wall / 60:.1f}", "; ".join(reasons)))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    print(f"{dataset}/{profile}")
+    for name, state, minutes, why in rows:
+        print(f"  {name:<{widths[0]}}  {state:<{widths[1]}}  {minutes:>{widths[2]}}  {why}".rstrip())
+
+
+def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
+    """Copy tables, figures and records to results/reference/<dataset>/<profile>/.
+
+    StudyError, before anything is copied, for the smoke profile, a run that is not done, and a run made from
+    files that were not committed.
+    """
+    runs = load_study().plan(dataset, profile, parse_seeds(seeds))
+    if profile in UNFIT_FOR_REFERENCE:
+        raise StudyError(f"PROFILE={profile} is for tests; its numbers are not results and cannot be accepted")
+    found = assess(runs, fingerprints(runs))
+    chosen = [choose(runs, run_id)] if run_id else list(runs.values())
+    for run in chosen:
+        state, reasons = found[run.id]
+        if state != "done":
+            raise StudyError(f"cannot accept {run.id}: it is {state} ({'; '.join(reasons) or 'make reproduce'})")
+        git = read_record(run)["git"]
+        if git["sha"] is None or git["dirty"]:
+            what = "outside a git repository" if git["sha"] is None else f"with uncommitted {', '.join(git['dirty'])}"
+            raise StudyError(f"cannot accept {run.id}: it was run {what}; commit, then run it again")
+    reference = root() / "results" / "reference" / dataset / profile
+    for run in chosen:
+        _copy_to_reference(run, reference)
+    print(f"Accepted {len(chosen)} runs into {reference.relative_to(root())}; look at `git diff` before committing.")
+
+
+def _copy_to_reference(run: RunSpec, reference: Path) -> None:
+    accepted = reference / "runs" / f"{run.id}.json"
+    if accepted.exists():
+        for name in json.loads(accepted.read_text(encoding="utf-8"))["outputs"]:
+            (reference / name).unlink(missing_ok=True)
+    outputs = [name for name in read_record(run)["outputs"] if not name.startswith("artefacts/")]
+    for name in [*outputs, f"runs/{run.id}.json"]:
+        (reference / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.results / name, reference / name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m shoplens.run", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("graph", "execute", "status", "accept-reference"):
+        command = commands.add_parser(name)
+        if name == "execute":
+            command.add_argument("run")
+        elif name != "status":
+            command.add_argument("--run", default="")
+        command.add_argument("--dataset", required=True)
+        command.add_argument("--profile", required=True)
+        command.add_argument("--seeds", default="0")
+    chosen = parser.parse_args(arguments)
+    where = (chosen.dataset, chosen.profile, chosen.seeds)
+    try:
+        if chosen.command == "execute":
+            return execute_one(chosen.run, *where)
+        if chosen.command == "graph":
+            graph(*where, chosen.run)
+        elif chosen.command == "status":
+            status(*where)
+        else:
+            accept_reference(*where, chosen.run)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Throwaway studies for the tests of the runner: a root of their own, tiny notebooks, no torch."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+RUNNER = ("__init__", "paths", "checknb", "study", "fingerprint", "machine", "publish", "execute", "record", "run")
+REPORT = """
+import sys
+from shoplens.paths import results_dir
+folder = results_dir(sys.argv[2], sys.argv[4])
+(folder / "index.html").write_text("report of " + " ".join(sorted(p.stem for p in (folder / "notebooks").glob("*"))))
+"""
+PARAMETERS = """DATASET = "toy"  # catalogue
+PROFILE = "laptop"  # size
+RUN = "{run}"  # id of this run
+SEED = 0  # random seed
+EPOCHS = 3  # passes over the data
+RATE = 0.1  # learning rate"""
+OPEN = "from shoplens.record import start_run\nrun = start_run(DATASET, PROFILE, RUN, SEED)\nprint(EPOCHS, RATE)"
+WRITE = "import pandas as pd\nrun.table(pd.DataFrame({'value': [1.0]}), RUN)\nrun.artefact('model.txt').write_text('x')"
+
+
+def cell(source: str, *tags: str) -> dict:
+    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": [],
+            "execution_count": None, "id": f"c{abs(hash(source)) % 10**10}"}  # fmt: skip
+
+
+def prose(text: str) -> dict:
+    return {"cell_type": "markdown", "source": text, "metadata": {}, "id": f"m{abs(hash(text)) % 10**10}"}
+
+
+class Throwaway:
+    """A study root with the real runner and Makefile, a toy dataset, and whatever notebooks a test adds."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.study = {
+            "profiles": {"smoke": "tests", "laptop": "a CPU"},
+            "datasets": {"toy": {"title": "toy", "capabilities": ["attributes"]}, "plain": {"title": "plain"}},
+            "runs": {},
+        }
+        package = root / "lib" / "shoplens"
+        (package / "sources").mkdir(parents=True)
+        (root / "notebooks").mkdir()
+        for name in RUNNER:
+            shutil.copy(REPOSITORY / "lib" / "shoplens" / f"{name}.py", package)
+        shutil.copy(REPOSITORY / "Makefile", root)
+        (package / "report.py").write_text(REPORT)
+        (package / "sources" / "__init__.py").write_text("")
+        for name in ("toy", "plain"):
+            (package / "sources" / f"{name}.py").write_text('LICENCE = "none"\n')
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results" / "toy" / "smoke"
+
+    def module(self, name: str, text: str) -> None:
+        (self.root / "lib" / "shoplens" / f"{name}.py").write_text(text)
+
+    def notebook(self, name: str, *sources: str, parameters: str = PARAMETERS, tag: str = "parameters") -> Path:
+        """Parameters, the usual opening, then `sources` as code cells."""
+        cells = [prose(f"# {name}"), cell(parameters.replace("{run}", name), tag), *map(cell, (OPEN, *sources))]
+        return self.write(name, cells)
+
+    def write(self, name: str, cells: list[dict]) -> Path:
+        path = self.root / "notebooks" / f"{name}.ipynb"
+        kernel = {"kernelspec": {"name": "no-such-kernel", "display_name": "x", "language": "python"}}
+        path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+        return path
+
+    def run(self, name: str, *sources: str, notebook: dict | None = None, **keys) -> None:
+        """Add a run and its notebook: it writes a table and an artefact, unless `sources` say otherwise."""
+        self.notebook(name, *(sources or (WRITE, "run.finish()")), **(notebook or {}))
+        self.study["runs"][name] = {"notebook": name, "outputs": ["tables/{run}.csv", "artefacts/model.txt"]} | keys
+        self.save()
+
+    def save(self) -> None:
+        (self.root / "study.yml").write_text(yaml.safe_dump(self.study, sort_keys=False))
+
+    def _environment(self, extra: dict | None = None) -> dict[str, str]:
+        mine = ("STUDY_", "SHOPLENS_", "MAKE", "MFLAGS")
+        chosen = ("DATASET", "PROFILE", "RUN", "SEEDS", "PYTHON", "PY", "GNUMAKEFLAGS", "NUM_PROCESSES")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(mine) and k not in chosen}
+        home = self.root / "home"
+        home.mkdir(exist_ok=True)
+        path = {"STUDY_ROOT": str(self.root), "PYTHONPATH": str(self.root / "lib"), "HOME": str(home)}
+        return kept | path | (extra or {})
+
+    def start(self, run: str, **environment: str) -> subprocess.Popen:
+        arguments = [sys.executable, "-m", "shoplens.run", "execute", run, "--dataset", "toy", "--profile", "smoke"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(arguments, env=self._environment(environment), cwd=self.root, **pipes)
+
+    def execute(self, run: str, **environment: str) -> subprocess.CompletedProcess:
+        process = self.start(run, **environment)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+        """The real Makefile in this root, with the interpreter of the tests."""
+        command = ["make", f"PYTHON={sys.executable}", "DATASET=toy", "PROFILE=smoke", *arguments]
+        return subprocess.run(command, cwd=self.root, env=self._environment(), text=True, capture_output=True, timeout=180)
+
+    def record(self, run: str) -> dict:
+        return json.loads((self.results / "runs" / f"{run}.json").read_text())
+
+    def target(self, run: str) -> Path:
+        return self.results / "notebooks" / f"{run}.ipynb"
