@@ -267,8 +267,8 @@ def split_products(products: pd.DataFrame, *, layer: str, ratios: tuple[int, int
 
     group: column whose equal values stay together (an item's views); rows where it is empty stand alone. A unit's
     place follows from the hash of its own name and the seed, so neither file order nor worker count matters.
-    Every split gets at least one unit of each class that has three; a class with two goes to train and test.
-    Returns the split of each row, index as `products`.
+    Ratios are of rows, as near as whole units allow. Every split gets at least one unit of each class that has
+    three; a class with two goes to train and test. Returns the split of each row, index as `products`.
     """
     unit = products["image_id"].astype(str)
     if group:
@@ -276,9 +276,15 @@ def split_products(products: pd.DataFrame, *, layer: str, ratios: tuple[int, int
     key = unit.map({u: hashlib.sha256(f"{seed}|{u}".encode()).hexdigest() for u in unit.unique()})
     split = pd.Series("", index=products.index, dtype=object)
     for _, rows in key.groupby(products[layer]):
-        order = sorted(rows.unique())
-        test, val = (max(1, round(len(order) * r / sum(ratios))) if len(order) >= n else 0
+        size = rows.value_counts().sort_index()
+        test, val = (max(1, round(len(rows) * r / sum(ratios))) if len(size) >= n else 0
                      for r, n in zip(ratios[1:], (2, 3), strict=True))
-        place = dict(zip(order, ["test"] * test + ["val"] * val + ["train"] * len(order), strict=False))
-        split[rows.index] = rows.map(place)
+        middle = (size.cumsum() - size / 2).to_numpy()
+        place = np.select([middle <= test, middle <= test + val], ["test", "val"], "train").astype(object)
+        if len(size) >= 2 and "test" not in place:
+            place[0] = "test"
+        if len(size) >= 3 and "val" not in place:
+            tests = (place == "test").sum()
+            place[tests - 1 if tests > 1 else tests] = "val"
+        split[rows.index] = rows.map(dict(zip(size.index, place, strict=True)))
     return split

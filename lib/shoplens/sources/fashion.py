@@ -1,7 +1,7 @@
 """Fashion Product Images: studio photographs with a three-layer hierarchy and sparse attributes.
 
-Hierarchy masterCategory > subCategory > articleType; attributes from `baseColour` and from the `articleAttributes`
-of `styles/ID.json`, most of which say nothing about most products: the sparsity P1 is about.
+Hierarchy masterCategory > subCategory > articleType; attributes from `baseColour` and from the
+`articleAttributes` of `styles/ID.json`, which say nothing about most products: the sparsity P1 is about.
 """
 
 import csv
@@ -28,52 +28,56 @@ ATTRIBUTES = {"pattern": "Pattern", "sleeve_length": "Sleeve Length", "neck": "N
 NOT_LABELLED = {"", "NA", "N/A", "nan", "None"}
 
 
-def prepare(*, min_per_leaf: int = 60, min_per_attribute: int = 500, seed: int = 0, max_side: int = 320) -> Catalogue:
+def prepare(*, min_per_leaf: int = 60, min_per_attribute: int = 500, seed: int = 0,
+            max_side: int = 320) -> Catalogue:
     """Catalogue after P1's preparation (§4.1): rare leaves and attributes dropped, 7:2:1 inside each leaf.
 
-    min_per_leaf, min_per_attribute: images a leaf (an attribute) needs to stay; P1 took 1,000 and 10,000 of 971,467.
-    seed: of the split. max_side: pixels; where an original is larger, all images are reduced once into the cache so
-    that their longer side is at most this (320 leaves a 3:4 original 240 pixels across).
+    min_per_leaf, min_per_attribute: images a leaf (an attribute) needs to stay; P1 took 1,000 and 10,000 of
+    971,467. seed: of the split. max_side: pixels; where an original is larger, all images are reduced once into
+    the cache so that their longer side is at most this (320 leaves a 3:4 original 240 pixels across).
 
-    item: products that show the same file or carry the same brand and title in one leaf. An item stays in one split.
-    provenance counts every row that was dropped, and why.
+    item: products that show the same file, or carry the same brand and title, in one leaf; an item stays in one
+    split. provenance["irregular"] counts the rows that were left out, and why.
     """
     folder = find_raw(RAW)
-    products, dropped = read_products(folder)
+    products, irregular = read_products(folder)
     folder, products["sha256"] = reduced_images(folder, products["path"].tolist(), max_side=max_side)
     products["item"] = same_product(products)
-    products, dropped["same image in two leaves"] = without_contradictions(products)
+    products, irregular["left out: same image in two leaves"] = without_contradictions(products)
     products = products.drop(columns=["title", "brand"])
-    catalogue = Catalogue.build("fashion", folder, products, layers=LAYERS, attributes=["colour", *ATTRIBUTES],
-                                licence=LICENCE)
+    catalogue = Catalogue.build("fashion", folder, products, layers=LAYERS, licence=LICENCE,
+                                attributes=["colour", *ATTRIBUTES])
     before = len(catalogue)
     catalogue = catalogue.drop_rare(min_per_leaf=min_per_leaf, min_per_attribute=min_per_attribute)
-    dropped["leaf too small"] = before - len(catalogue)
-    catalogue.products["split"] = split_products(catalogue.products, layer="articleType", seed=seed, group="item")
-    content = hashlib.sha256("\n".join(sorted(catalogue.products["sha256"])).encode()).hexdigest()
-    catalogue.products.drop(columns="sha256", inplace=True)
-    catalogue.provenance.update(dropped=dropped, split=f"7:2:1 in each articleType, seed {seed}, items kept together",
-                                images_sha256=content)
+    irregular["left out: leaf too small"] = before - len(catalogue)
+    table = catalogue.products
+    table["split"] = split_products(table, layer="articleType", seed=seed, group="item")
+    catalogue.provenance.update(
+        split=f"7:2:1 in each articleType, seed {seed}, items kept together",
+        irregular={why: n for why, n in irregular.items() if n},
+        images_sha256=hashlib.sha256("\n".join(sorted(table.pop("sha256"))).encode()).hexdigest())
     check_splits(catalogue)
     return catalogue
 
 
 def read_products(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One row an image (image_id, path, layers, attributes, title, brand), and the counts of rows dropped.
+    """One row an image (image_id, path, layers, attributes, title, brand), and the counts of irregular rows.
 
-    A class with two parents keeps the parent of most of its rows (the first by name if equal); the other rows go.
+    A class with two parents keeps the one that most of its rows name (the first by name if equal); the other
+    rows go.
     """
     table, unreadable = read_styles(folder / "styles.csv")
     images = {p.stem for p in (folder / "images").iterdir()}
     pictured = table[table["id"].isin(images)].reset_index(drop=True)
-    dropped = {"unreadable line of styles.csv": unreadable, "no image file": len(table) - len(pictured)}
+    irregular = {"left out: unreadable line of styles.csv": unreadable,
+                 "left out: no image file": len(table) - len(pictured)}
     table = pictured
     for above, layer in zip(LAYERS, LAYERS[1:], strict=False):
         kept = table[table[above] == table[layer].map(majority(table, layer, above))]
-        dropped[f"{layer} under a second {above}"] = len(table) - len(kept)
+        irregular[f"left out: {layer} under a second {above}"] = len(table) - len(kept)
         table = kept
     details = [_details(folder / "styles" / f"{i}.json") for i in table["id"]]
-    dropped["no JSON (row kept, colour only)"] = sum(d is None for d in details)
+    irregular["kept: no JSON, so colour only"] = sum(d is None for d in details)
     details = [d or {} for d in details]
     products = table[LAYERS].assign(image_id=table["id"], path="images/" + table["id"] + ".jpg",
                                     title=table["productDisplayName"], colour=table["baseColour"].map(_state),
@@ -81,7 +85,7 @@ def read_products(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     for name, key in ATTRIBUTES.items():
         # Where a product has no articleAttributes the publisher writes an empty list instead of a mapping.
         products[name] = [_state((d.get("articleAttributes") or {}).get(key)) for d in details]
-    return products.reset_index(drop=True), {why: n for why, n in dropped.items() if n}
+    return products.reset_index(drop=True), irregular
 
 
 def read_styles(path: Path) -> tuple[pd.DataFrame, int]:
@@ -103,9 +107,10 @@ def read_styles(path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def majority(table: pd.DataFrame, layer: str, above: str) -> dict[str, str]:
-    """Class of `layer` → the class of `above` that most of its rows name; the first by name where that is equal."""
+    """Class of `layer` → the class of `above` that most of its rows name; the first by name where equal."""
     counts = table.groupby([layer, above]).size().reset_index(name="n")
-    return counts.sort_values([layer, "n", above], ascending=[True, False, True]).groupby(layer)[above].first().to_dict()
+    best = counts.sort_values(["n", above], ascending=[False, True]).drop_duplicates(layer)
+    return dict(zip(best[layer], best[above], strict=True))
 
 
 def _details(path: Path) -> dict | None:
@@ -114,7 +119,8 @@ def _details(path: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
-        raise CatalogueError(f"{path} is not a product's JSON ({error!r}): put the published file in its place") from None
+        raise CatalogueError(f"{path} is not a product's JSON ({error!r}): "
+                             "put the published file in its place.") from None
 
 
 def _state(value: str | None) -> str | None:
@@ -123,8 +129,8 @@ def _state(value: str | None) -> str | None:
 
 
 def same_product(products: pd.DataFrame) -> pd.Series:
-    """Name of the product each row shows: rows of a leaf are one product if they share the file's hash, or brand and
-    title, directly or through others. The name is that of its first image."""
+    """Name of the product each row shows, which is that of its first image: rows of a leaf are one product if
+    they share the file's hash, or brand and title, directly or through others."""
     n, leaf = len(products), products["articleType"]
     by_file = products.groupby([leaf, products["sha256"]]).ngroup()
     by_title = products.groupby([leaf, products["brand"], products["title"]]).ngroup() + n
@@ -135,8 +141,8 @@ def same_product(products: pd.DataFrame) -> pd.Series:
 
 
 def without_contradictions(products: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Rows whose file does not also stand under another leaf, and how many were dropped: nobody can say which of the
-    labels is right, and the copies could fall into two splits."""
+    """Rows whose file does not also stand under another leaf, and how many were dropped: nobody can say which
+    of the labels is right, and the copies could fall into two splits."""
     leaves = products.groupby("sha256")["articleType"].transform("nunique")
     return products[leaves == 1].reset_index(drop=True), int((leaves > 1).sum())
 
@@ -152,7 +158,7 @@ def problems(folder: Path, published: bool) -> list[str]:
 
 
 def place(member: str) -> str | None:
-    """Kaggle's archive holds everything below one or two folders; take styles.csv, styles/ID.json, images/ID.jpg."""
+    """Kaggle's archive holds everything below one or two folders; styles.csv, styles/ and images/ are used."""
     path = PurePosixPath(member)
     if path.name == "styles.csv":
         return path.name
@@ -162,6 +168,5 @@ def place(member: str) -> str | None:
 RAW = Raw(folder="fashion-dataset", gigabytes=45, place=place, problems=problems,
           url="https://www.kaggle.com/api/v1/datasets/download/paramaggarwal/fashion-product-images-dataset"
               "?datasetVersionNumber=1",
-          by_hand="the unpacked archive of https://www.kaggle.com/datasets/paramaggarwal/fashion-product-images-dataset "
-                  "there as fashion-dataset/, with fashion-dataset/styles.csv, fashion-dataset/images/ID.jpg and "
-                  "fashion-dataset/styles/ID.json")
+          by_hand="unpack https://www.kaggle.com/datasets/paramaggarwal/fashion-product-images-dataset so that "
+                  "styles.csv, images/ and styles/ lie in it")

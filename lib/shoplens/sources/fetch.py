@@ -5,9 +5,10 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import pooch
-from requests.exceptions import RequestException
+import requests
 
 from shoplens import paths
 
@@ -20,11 +21,10 @@ class DataError(RuntimeError):
 class Raw:
     """What a publisher distributes, and how to get it.
 
-    folder: its name under `paths.data_dir()`. url: a zip archive. gigabytes: free disk the download needs, with
-    the archive and the unpacked files lying side by side. place: archive member's name → path inside the folder,
-    or None for a member that is not needed. problems: folder, `published` → what is missing or wrong in it, one
-    sentence each; `published` asks for every file of the publisher's, else a subset will do.
-    by_hand: what a person without network puts into the folder.
+    folder: its name under `paths.data_dir()`. url: a zip archive. gigabytes: free disk the download needs, archive
+    and unpacked files side by side. place: name of an archive member → its path inside the folder, None for one
+    that is not needed. problems: (folder, published) → what is missing or wrong in it; `published` asks for every
+    file the publisher has, where otherwise a subset will do. by_hand: what a person without network does.
     """
 
     folder: str
@@ -44,30 +44,36 @@ def find_raw(raw: Raw) -> Path:
     if not folder.exists():
         download(raw, folder)
     elif problems := raw.problems(folder, False):
-        raise DataError(f"{folder} is not whole ({'; '.join(problems)}): remove it to download it again, "
-                        f"or complete it by hand: {raw.by_hand}.")
+        raise DataError(f"{folder} is not whole ({'; '.join(problems)}): remove it to have it downloaded again, or "
+                        f"{raw.by_hand}.")
     return folder
 
 
 def download(raw: Raw, folder: Path) -> None:
     """Download and unpack into a temporary folder beside `folder`, verify, move into place."""
-    print(f"{raw.folder} is not in {folder.parent}: downloading it from {raw.url}", flush=True)
+    print(f"{folder} is not there: downloading {raw.url}", flush=True)
     try:
         with paths.publish_folder(folder) as temporary:
             free = shutil.disk_usage(temporary).free / 1e9
             if free < raw.gigabytes:
-                raise DataError(f"{raw.folder} needs {raw.gigabytes:g} GB of disk to download and {folder.parent} has "
-                                f"{free:.1f} GB free: set STUDY_DATA to a folder on a larger disk.")
+                raise OSError(f"it needs {raw.gigabytes:g} GB of disk, {free:.1f} GB are free")
             archive = _retrieve(raw.url, temporary)
             _unpack(archive, temporary, raw.place)
             archive.unlink()
             if problems := raw.problems(temporary, True):
-                raise DataError(f"the download of {raw.folder} is not what its publisher lists "
-                                f"({'; '.join(problems)}): try again, or by hand: {raw.by_hand}.")
-    except (OSError, RequestException, zipfile.BadZipFile) as error:
-        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{raw.folder} is not in {folder.parent} and could not be downloaded ({why}): "
-                        f"put {raw.by_hand}, or set STUDY_DATA to the folder that holds {raw.folder}/.") from None
+                raise OSError(f"what came is not what was published: {'; '.join(problems)}")
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{raw.folder} is not there and could not be downloaded ({_why(error, raw.url)}): "
+                        f"{raw.by_hand}, and put it at {folder}, or set STUDY_DATA to the folder it lies in.") from None
+
+
+def _why(error: Exception, url: str) -> str:
+    host = urlsplit(url).netloc
+    if isinstance(error, requests.HTTPError):
+        return f"{host} answered {error.response.status_code}"
+    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        return f"{host} cannot be reached"
+    return str(error) or type(error).__name__
 
 
 def _retrieve(url: str, into: Path) -> Path:

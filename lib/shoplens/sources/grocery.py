@@ -1,9 +1,9 @@
 """GroceryStoreDataset: smartphone photos of groceries, and one clean shop image of each kind.
 
-Hierarchy root > coarse > fine. The published splits are kept as they are: every class is trained and tested, the
-validation split, added later, covers 60 of the 81 fine classes. What the README and the paper call 42 coarse classes
-are 43 in `classes.csv` (IDs 0 … 42) and in the image lists; the 5,125 photos they count are training and test.
-We follow the files.
+Hierarchy root > coarse > fine. The published splits are kept as they are: every class is trained and tested;
+validation, added by the publisher later, covers 60 of the 81 fine classes. What README and paper call 42 coarse
+classes are 43 in `classes.csv` (IDs 0 … 42) and in the image lists, and the 5,125 photos they count are those of
+training and test. We follow the files.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ def prepare() -> Catalogue:
     """Catalogue of the 5,421 photos (P1's images, with their published split) and the 81 iconic shop images.
 
     item is the fine class: the publisher knows no finer identity, so an item stands in all splits. Photos are
-    "consumer" images, "query" in val and test and "gallery" in train; iconic images are "shop", "gallery", and
-    outside P1's images.
+    of domain "consumer", in the role "query" in val and test and "gallery" in train; iconic images are "shop" and
+    "gallery", and outside P1's images.
     """
     folder = find_raw(RAW)
     photos, iconic = read_tables(folder / "dataset")
@@ -50,7 +50,7 @@ def prepare() -> Catalogue:
 
 
 def read_tables(dataset: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Photos (path, split, root, coarse, fine) and iconic images (the same without split); paths within `dataset`."""
+    """Photos (path within `dataset`, split, root, coarse, fine) and iconic images (the same without split)."""
     classes = pd.read_csv(dataset / "classes.csv", skipinitialspace=True)
     classes.columns = ["fine", "fine_id", "coarse", "coarse_id", "path", "description"]
     classes["path"] = classes["path"].str.lstrip("/")
@@ -87,12 +87,11 @@ def content_hash(dataset: Path, files: list[str]) -> str:
 
 
 def place(member: str) -> str | None:
-    """GitHub puts everything below one folder named after the commit; only `dataset/` and the licence are used."""
+    """GitHub puts everything below one folder named after the commit; `dataset/` and the licence are used."""
     inside = PurePosixPath(*PurePosixPath(member).parts[1:])
-    return str(inside) if inside.parts[:1] == ("dataset",) or inside.name in ("LICENSE", "README.md") else None
+    return str(inside) if inside.parts[:1] == ("dataset",) or str(inside) in ("LICENSE", "README.md") else None
 
 
 RAW = Raw(folder="GroceryStoreDataset", gigabytes=0.5, place=place, problems=problems,
           url=f"https://github.com/marcusklasson/GroceryStoreDataset/archive/{COMMIT}.zip",
-          by_hand="a clone of https://github.com/marcusklasson/GroceryStoreDataset there as GroceryStoreDataset/, so "
-                  "that GroceryStoreDataset/dataset/classes.csv exists")
+          by_hand="clone https://github.com/marcusklasson/GroceryStoreDataset so that dataset/ lies in it")

@@ -15,20 +15,20 @@ from shoplens.sources.verify import UNREADABLE, in_parallel, why
 def reduced_images(folder: Path, images: list[str], *, max_side: int) -> tuple[Path, list[str]]:
     """Folder in which the longer side of every image is at most `max_side` pixels, and each image's sha256.
 
-    images: paths relative to `folder`. Where none is larger, that is `folder` itself; else a folder in the cache with
-    the same relative paths, in which larger images are reduced and the others copied. The hashes are those of the
-    originals. Work done once is found again as long as names, byte sizes and times of the originals stay.
+    images: paths relative to `folder`. Where none is larger, that is `folder` itself; else a folder in the cache
+    with the same relative paths, in which larger images are reduced and the others copied. The hashes are those
+    of the originals. Work done once is found again as long as names, byte sizes and times of the originals stay.
     Raises DataError listing images that cannot be read; then nothing is published.
     """
-    stats = [(folder / i).stat() for i in images]
-    key = hashlib.sha256(repr((max_side, [(i, s.st_size, s.st_mtime_ns) for i, s in zip(images, stats, strict=True)]))
-                         .encode()).hexdigest()[:16]
-    done = paths.cache_dir() / folder.name / key
+    stats = [(image, (folder / image).stat()) for image in images]
+    key = repr((max_side, [(image, s.st_size, s.st_mtime_ns) for image, s in stats]))
+    done = paths.cache_dir() / folder.name / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not done.exists():
-        large = any(side > max_side for side in in_parallel(lambda i: _longer_side(folder / i), images, "sizes"))
+        sides = in_parallel(lambda i: _longer_side(folder / i), images, "sizes")
+        large = max(sides) > max_side
         with paths.publish_folder(done) as temporary:
-            results = in_parallel(lambda i: _reduce(folder / i, temporary / i if large else None, max_side), images,
-                                  "reducing images" if large else "hashing images")
+            results = in_parallel(lambda i: _reduce(folder / i, temporary / i if large else None, max_side),
+                                  images, "reducing images" if large else "hashing images")
             if failed := [f"{i} ({error})" for i, (_, error) in zip(images, results, strict=True) if error]:
                 raise DataError(f"{len(failed)} images of {folder} cannot be read: {', '.join(failed[:20])}. "
                                 "Replace them by the published files, or delete them to go without.")

@@ -1,0 +1,39 @@
+"""`make data DATASET=…`: find or fetch the raw data, verify it, and say what is there."""
+
+import argparse
+import sys
+
+from shoplens import sources
+from shoplens.catalogue import SPLITS, Catalogue, CatalogueError
+from shoplens.sources.fetch import DataError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0 where the data is there and usable; 1, with what to do on stderr, where not."""
+    parser = argparse.ArgumentParser(prog="python -m shoplens.sources", description=__doc__)
+    parser.add_argument("--dataset", required=True, help=", ".join(sources.NAMES))
+    name = parser.parse_args(arguments).dataset
+    try:
+        print(summary(sources.prepare(name)))
+    except (DataError, CatalogueError, ValueError) as error:
+        print(f"make data: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def summary(catalogue: Catalogue) -> str:
+    """A few lines: where the images are, how many of what, what was left out, the licence."""
+    classes = catalogue.hierarchy.classes
+    lines = [f"{catalogue.name}: {len(catalogue):,} images in {catalogue.folder}",
+             "classes: " + " > ".join(f"{len(classes[layer])} {layer}" for layer in catalogue.hierarchy.layers),
+             "split: " + ", ".join(f"{len(catalogue.rows(split)):,} {split}" for split in SPLITS)]
+    for name, states in catalogue.attributes.items():
+        lines.append(f"attribute {name}: {len(states)} states on {(catalogue.states(name) > 0).sum():,} images")
+    lines += [f"{n:,} rows {why}" for why, n in catalogue.provenance.get("irregular", {}).items()]
+    if ignored := catalogue.provenance.get("ignored_columns"):
+        lines.append(f"columns left alone: {', '.join(ignored)}")
+    return "\n".join([*lines, f"licence: {catalogue.licence}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
