@@ -1,0 +1,88 @@
+"""`make check-env`: do torch, torchvision and faiss work together here, and what is this machine good for?"""
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+
+import faiss  # before torch on purpose: the order that used to crash with two OpenMP runtimes
+import numpy as np
+import psutil
+import torch
+import torchvision
+
+from shoplens import paths
+
+
+def pinned() -> dict[str, str]:
+    """Package → version of requirements.txt, for this platform's lines."""
+    lines = (paths.root() / "requirements.txt").read_text().splitlines()
+    found = dict(m.groups() for line in lines if (m := re.match(r"([\w.-]+)==([\w.]+)", line)))
+    linux = sys.platform == "linux" and platform.machine() == "x86_64"
+    found.pop("faiss-cpu" if linux else "faiss-gpu", None)
+    return found
+
+
+def differing(wanted: dict[str, str]) -> list[str]:
+    """One line for each package that is missing or of another version."""
+    lines = []
+    for name, version in wanted.items():
+        try:
+            here = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            here = "not installed"
+        if here != version:
+            lines.append(f"{name}: {here}, pinned {version}")
+    return lines
+
+
+def exercise() -> None:
+    """A small k-means, a search and a backward pass; raises AssertionError where an answer is wrong."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(4, 8, dtype=np.float32) * 10
+    points = np.repeat(centres, 50, axis=0) + rng.normal(size=(200, 8)).astype(np.float32) * 0.1
+    kmeans = faiss.Kmeans(8, 4, niter=10, nredo=5, seed=1)
+    kmeans.train(points)
+    index = faiss.IndexFlatL2(8)
+    index.add(kmeans.centroids)
+    distance, _ = index.search(centres, 1)
+    assert distance.max() < 0.1, f"k-means missed a centre by {distance.max():.2f}"
+    weight = torch.randn(16, 3, 3, 3, requires_grad=True)
+    torch.nn.functional.conv2d(torch.ones(2, 3, 8, 8), weight).sum().backward()
+    torch.testing.assert_close(weight.grad, torch.full_like(weight, 2 * 36.0))
+    boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2.1], [5, 5, 6, 6]])
+    assert torchvision.ops.nms(boxes, torch.tensor([1.0, 0.9, 0.8]), 0.5).tolist() == [0, 2]
+
+
+def advice(gpu_gib: float, memory_gib: float) -> str:
+    """The largest profile a machine suits, with the reason."""
+    if gpu_gib >= 10:
+        return "PROFILE=paper (a GPU with 10 GiB or more)"
+    if memory_gib >= 6:
+        return "PROFILE=laptop (no GPU of 10 GiB; 6 GiB of memory or more)"
+    return "PROFILE=smoke (less than 6 GiB of memory)"
+
+
+def main() -> int:
+    """Print what was found; 0 when everything works as pinned, 1 when a version differs."""
+    exercise()
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    memory = psutil.virtual_memory().total / 2**30
+    print(f"python {platform.python_version()} · torch {torch.__version__} · torchvision {torchvision.__version__} · "
+          f"faiss {faiss.__version__} (sees {faiss.get_num_gpus() if hasattr(faiss, 'get_num_gpus') else 0} GPUs)")
+    print("k-means, search, backward pass and torchvision's compiled code: right")
+    print(f"device: {', '.join(f'{g.name} {g.total_memory / 2**30:.0f} GiB' for g in gpus) or 'CPU'} · "
+          f"{os.cpu_count()} cores · {memory:.0f} GiB memory")
+    print("suits", advice(max((g.total_memory / 2**30 for g in gpus), default=0.0), memory))
+    for what, folder in (("raw data", paths.data_dir()), ("weights", paths.weights_dir())):
+        held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        print(f"{what}: {', '.join(held) or 'none at hand'}")
+    if lines := differing(pinned()):
+        print("differs from requirements.txt:\n  " + "\n  ".join(lines), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

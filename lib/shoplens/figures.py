@@ -1,0 +1,106 @@
+"""Plots. Each function draws one figure from arrays or tables and returns it; nothing is computed here that a table
+would not hold."""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Code
+from matplotlib.figure import Figure
+
+PALETTE = sns.color_palette("colorblind")
+sns.set_theme(context="notebook", style="whitegrid", palette="colorblind",
+              rc={"figure.dpi": 100, "savefig.bbox": "tight", "axes.titlesize": 11, "svg.fonttype": "none"})
+
+
+def show_source(*objects) -> Code:
+    """The library's own source of functions or classes, highlighted: what the page shows is what runs."""
+    return Code("\n\n".join(inspect.getsource(o) for o in objects), language="python")
+
+
+def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns: int = 8,
+                  framed: np.ndarray | None = None, side: float = 1.35) -> Figure:
+    """Pictures in rows. images: uint8 N×S×S×3. framed: N bools, True draws a red frame (an error, say)."""
+    rows = -(-len(images) // columns)
+    height = side * (1.28 if captions else 1.0)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * height), squeeze=False)
+    for i, axis in enumerate(axes.flat):
+        axis.set_axis_off()
+        if i < len(images):
+            axis.imshow(images[i])
+            if captions:
+                axis.set_title(captions[i], fontsize=7, pad=3)
+            if framed is not None and framed[i]:
+                axis.add_patch(plt.Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, lw=4, ec="crimson"))
+    figure.tight_layout(pad=0.4)
+    return figure
+
+
+def leaf_counts(counts: pd.DataFrame, leaf: str, root: str) -> Figure:
+    """Long tail: images a leaf on a logarithmic axis, coloured by root. counts: columns `leaf`, `root`, images."""
+    ordered = counts.sort_values("images", ascending=False)
+    figure, axis = plt.subplots(figsize=(7, max(3, 0.19 * len(ordered))))
+    many = ordered[root].nunique() > 10
+    sns.barplot(ordered, y=leaf, x="images", hue=root, dodge=False, ax=axis, errorbar=None,
+                palette="husl" if many else "colorblind")
+    axis.set(xscale="log", xlabel="images (logarithmic)", ylabel="")
+    axis.tick_params(axis="y", labelsize=7)
+    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), fontsize=8, title=root)
+    return figure
+
+
+def attribute_coverage(coverage: pd.DataFrame) -> Figure:
+    """Share of images that carry a label, an attribute. coverage: columns attribute, images, share."""
+    figure, axis = plt.subplots(figsize=(6, 0.5 * len(coverage) + 1.2))
+    sns.barplot(coverage, y="attribute", x="share", color=PALETTE[0], ax=axis)
+    axis.bar_label(axis.containers[0], labels=[f"{n:,}" for n in coverage["images"]], padding=3, fontsize=8)
+    axis.set(xlim=(0, 1.12), xlabel="share of images with a label (number: images)", ylabel="")
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, scores: list[str]) -> Figure:
+    """Training loss and validation scores by epoch; the dotted line marks the epoch that was kept."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+    left.plot(history["epoch"], history["loss"], marker=".", color=PALETTE[0])
+    left.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
+    for name, colour in zip(scores, PALETTE[1:], strict=False):
+        right.plot(history["epoch"], history[name], marker=".", color=colour, label=name.upper())
+    right.set(xlabel="epoch", ylabel="validation score", ylim=(0, 1))
+    right.legend()
+    for axis in (left, right):
+        axis.axvline(history.loc[history["best"], "epoch"].iloc[0], ls=":", color="grey")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.tight_layout()
+    return figure
+
+
+def confusion_excerpt(labels: np.ndarray, predicted: np.ndarray, names: list[str], most: int = 12) -> Figure:
+    """Rows of the confusion matrix for the classes with the most errors, as shares of each true class's images."""
+    wrong = np.bincount(labels[labels != predicted], minlength=len(names))
+    shown = np.sort(np.argsort(-wrong, kind="stable")[: min(most, int((wrong > 0).sum()) or 1)])
+    table = pd.crosstab(labels, predicted, normalize="index").reindex(index=shown, columns=shown, fill_value=0.0)
+    short = [names[c] if len(names[c]) < 22 else names[c][:20] + "…" for c in shown]
+    figure, axis = plt.subplots(figsize=(0.55 * len(shown) + 3, 0.42 * len(shown) + 2))
+    sns.heatmap(table, annot=True, fmt=".2f", annot_kws={"size": 7}, cmap="Blues", vmin=0, vmax=1, square=False,
+                xticklabels=short, yticklabels=short, cbar_kws={"label": "share of the true class"}, ax=axis)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.tick_params(labelsize=8)
+    axis.set_xticklabels(axis.get_xticklabels(), rotation=45, ha="right")
+    return figure
+
+
+def interval_bars(table: pd.DataFrame) -> Figure:
+    """Scores with their intervals, grouped by metric. table: columns variant, metric, value, low, high."""
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    metrics, variants = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["variant"]))
+    for v, variant in enumerate(variants):
+        own = table[table["variant"] == variant].set_index("metric").loc[metrics]
+        at = np.arange(len(metrics)) + (v - (len(variants) - 1) / 2) * 0.8 / len(variants)
+        error = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
+        axis.bar(at, own["value"], 0.8 / len(variants), yerr=error, capsize=3, label=variant, color=PALETTE[v])
+    axis.set_xticks(range(len(metrics)), metrics)
+    axis.set(ylim=(0, 1.0), ylabel="test score")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
+    return figure
