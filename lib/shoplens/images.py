@@ -30,12 +30,16 @@ def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
     """One image file as uint8 size×size×3 RGB; the whole picture is kept, its sides are stretched to a square.
 
     EXIF rotation is applied and transparency laid on white, as a shop page would show it.
-    Raises OSError (from Pillow) when the file is no image or is truncated.
+    Raises OSError (from Pillow) when the file is no image or is truncated, ImageError for 32-bit pixels.
     """
     with Image.open(file) as image:
         image.draft("RGB", (2 * size, 2 * size))    # lets the JPEG decoder skip detail that would be thrown away
         image = ImageOps.exif_transpose(image)
-        if image.mode in ("RGBA", "LA", "P", "PA"):
+        if image.mode.startswith("I;16"):       # convert() would clip all but the darkest 256 of 65,536 levels
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ImageError(f"pixels of mode {image.mode} have no range that is known; save it with 8 bits a channel")
+        if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         resized = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation], reducing_gap=3.0)
         return np.asarray(resized, dtype=np.uint8)
@@ -67,7 +71,7 @@ def open_store(files: list[Path], size: int, interpolation: str = "bicubic", wor
 
     The store's key is a digest of the files' bytes, in order, with size and interpolation; so the same images are
     never decoded twice and changed ones never read from an old store. Raises ImageError listing every file that is
-    missing, corrupt or truncated; nothing is left behind then.
+    missing or, where all are there, every one that is corrupt or truncated; nothing is left behind then.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {list(INTERPOLATIONS)}, got {interpolation!r}")
