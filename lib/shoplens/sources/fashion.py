@@ -44,9 +44,9 @@ def prepare(*, min_per_leaf: int = 60, min_per_attribute: int = 500, seed: int =
     folder, products["sha256"] = reduced_images(folder, products["path"].tolist(), max_side=max_side)
     products["item"] = same_product(products)
     products, irregular["left out: same image in two leaves"] = without_contradictions(products)
-    products = products.drop(columns=["title", "brand"])
+    products = products.drop(columns=["title", "brand"]).dropna(axis="columns", how="all")
     catalogue = Catalogue.build("fashion", folder, products, layers=LAYERS, licence=LICENCE,
-                                attributes=["colour", *ATTRIBUTES])
+                                attributes=[a for a in ["colour", *ATTRIBUTES] if a in products])
     before = len(catalogue)
     catalogue = catalogue.drop_rare(min_per_leaf=min_per_leaf, min_per_attribute=min_per_attribute)
     irregular["left out: leaf too small"] = before - len(catalogue)
