@@ -1,0 +1,160 @@
+"""`make bench`: our input path and training step beside what a user would write, on this machine, in one run.
+
+The other side is `ImageFolder` + `DataLoader` with per-image transforms: same pictures, network, batch size and
+augmentations (crop, mirror, deformation). Both are held against the machine's matrix product, the ceiling of any
+training step.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from shoplens import sources
+from shoplens.backbones import load_backbone
+from shoplens.catalogue import Catalogue
+from shoplens.classifiers import FlatClassifier
+from shoplens.images import Augmentation, Batches, open_store
+from shoplens.training import pick_device
+
+BATCH_SIZE = 64
+
+
+def wait(device: torch.device) -> None:
+    """Let the device finish what it was given, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
+    """Median wall seconds of `work` over some repeats, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        wait(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def matrix_product(device: torch.device, side: int) -> float:
+    """GFLOP/s of a float32 product of two side×side matrices."""
+    a, b = torch.randn(2, side, side, device=device)
+    return 2 * side**3 / seconds(lambda: a @ b, device, 5) / 1e9
+
+
+def image_folder(catalogue: Catalogue, rows: np.ndarray, size: int, augmentation: Augmentation, mean, std,
+                 folder: Path, workers: int) -> DataLoader:
+    """The usual way: one folder a class (links to the same files), each image decoded and transformed alone."""
+    leaf = catalogue.hierarchy.leaf
+    for row, file in zip(rows, np.asarray(catalogue.files(), object)[rows], strict=True):
+        place = folder / str(catalogue.labels(leaf)[row])
+        place.mkdir(exist_ok=True)
+        (place / f"{row}{file.suffix}").symlink_to(file)
+    degrees = float(np.degrees(augmentation.deform))
+    transform = v2.Compose([
+        v2.ToImage(),
+        v2.RandomResizedCrop(size, scale=(augmentation.crop**2, 1.0),
+                             ratio=(np.exp(-augmentation.deform), np.exp(augmentation.deform))),
+        v2.RandomHorizontalFlip(augmentation.mirror),
+        v2.RandomAffine(degrees, shear=degrees),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(mean, std),
+    ])
+    return DataLoader(ImageFolder(folder, transform), BATCH_SIZE, shuffle=True, num_workers=workers,
+                      pin_memory=torch.cuda.is_available(), persistent_workers=workers > 0)
+
+
+def train_over(batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]], model, optimizer) -> None:
+    """One epoch of plain training: forward, backward, step."""
+    for images, labels in batches():
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def compare(catalogue: Catalogue, count: int, size: int, backbone_name: str) -> pd.DataFrame:
+    """Images per second of each path: input alone, and with the training step. count: images an epoch."""
+    device = pick_device()
+    backbone = load_backbone(backbone_name, pretrained=False, width=0.5)
+    model = FlatClassifier(backbone, len(catalogue.hierarchy.classes[catalogue.hierarchy.leaf]))
+    model.to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
+    rows = np.sort(np.random.default_rng(0).permutation(catalogue.rows("train"))[:count])
+    augmentation = Augmentation()
+    catalogue = catalogue.keep(rows)
+    rows = np.arange(len(catalogue))
+    started = time.perf_counter()
+    store = open_store(catalogue.files(), size)
+    first = len(rows) / (time.perf_counter() - started)
+    ours = Batches(store, rows, {"label": catalogue.labels(catalogue.hierarchy.leaf)}, BATCH_SIZE, backbone.mean,
+                   backbone.std, augmentation)
+    epochs = iter(range(10**6))
+
+    def our_batches():
+        return ((b["images"], b["label"]) for b in ours.epoch(next(epochs), device))
+
+    def line(name: str, batches) -> dict:
+        for_input = seconds(lambda: [None for _ in batches()], device)
+        for_training = seconds(lambda: train_over(batches, model, optimizer), device)
+        return {"path": name, "input alone": len(rows) / for_input, "input + training": len(rows) / for_training}
+
+    table = [line("store + batched augmentation (ours)", our_batches)]
+    for workers in (0, min(4, os.cpu_count())):
+        with tempfile.TemporaryDirectory() as folder:
+            loader = image_folder(catalogue, rows, size, augmentation, backbone.mean, backbone.std, Path(folder),
+                                  workers)
+            table.append(line(f"ImageFolder + DataLoader, {workers} workers", lambda loader=loader: (
+                (x.to(device, memory_format=torch.channels_last), y.to(device)) for x, y in loader)))
+    fixed = next(our_batches())
+    alone = seconds(lambda: train_over(lambda: [fixed], model, optimizer), device, 10)
+    table.append({"path": "training step alone (one batch, over and over)",
+                  "input alone": np.nan, "input + training": BATCH_SIZE / alone})
+    with FlopCounterMode(display=False) as counter:
+        train_over(lambda: [fixed], model, optimizer)
+    table = pd.DataFrame(table)
+    table["GFLOP/s"] = table["input + training"] * counter.get_total_flops() / BATCH_SIZE / 1e9
+    print(f"opening the store of {len(rows):,} pictures, decoding them if nobody has yet: {first:,.0f} images/s")
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the comparison for one or two networks."""
+    parser = argparse.ArgumentParser(prog="python -m shoplens.bench", description=main.__doc__)
+    parser.add_argument("--dataset", default="bazaar")
+    parser.add_argument("--images", type=int, default=1024, help="images an epoch")
+    parser.add_argument("--networks", nargs="*", default=["small_vgg:64", "squeezenet1_1:128"], help="name:pixels")
+    given = parser.parse_args(arguments)
+    device = pick_device()
+    catalogue = sources.prepare(given.dataset)
+    ceiling = matrix_product(device, 8192 if device.type == "cuda" else 2048)
+    print(f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+          f"float32, batch {BATCH_SIZE}, {given.dataset}")
+    print(f"ceiling: a float32 matrix product runs at {ceiling:,.0f} GFLOP/s")
+    for network in given.networks:
+        name, size = network.split(":")
+        table = compare(catalogue, given.images, int(size), name)
+        table["of the ceiling"] = (table["GFLOP/s"] / ceiling).map("{:.0%}".format)
+        print(f"\n{name} at {size} px, images per second")
+        print(table.to_markdown(index=False, floatfmt=",.0f"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
+    print(f"\nmedians of three repeats; peak memory of this process {peak:,.0f} MiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
