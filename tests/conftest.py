@@ -1,5 +1,6 @@
 """Shared fixtures. Tests that need real photographs or pretrained weights ask for `study_data` or `study_weights`:
-they are skipped by name where the variable is unset, and fail where it points to nothing."""
+they are skipped by name where the variable is unset, and fail where it points to nothing. With `STUDY_NO_SKIPS=1`
+(continuous integration with data at hand) any skipped test fails the session."""
 
 import os
 from pathlib import Path
@@ -34,3 +35,12 @@ def scratch_root(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("STUDY_ROOT", str(tmp_path))
     monkeypatch.delenv("STUDY_CACHE", raising=False)
     return tmp_path
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Turn a session with skipped tests into a failed one where skips are forbidden."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if skipped and os.environ.get("STUDY_NO_SKIPS") == "1" and exitstatus == 0:
+        reporter.write_line(f"STUDY_NO_SKIPS=1 and {len(skipped)} tests were skipped: failing", red=True)
+        session.exitstatus = 1
