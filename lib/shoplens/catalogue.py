@@ -85,6 +85,7 @@ class Catalogue:
     layer (class name or None) · one column an attribute (state or None = not labelled) · classify (row belongs to
     P1's images) · where known: item, domain, role, box_left … box_bottom (fractions of width and height), mask.
     attributes: name → sorted states. A state's code is its position plus 1; code 0 means not labelled (P1 Eq. 7).
+    core_by: the attributes of which a *core* image carries at least one; empty = any attribute, as P1 has it.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Catalogue:
     attributes: dict[str, tuple[str, ...]]
     licence: str
     provenance: dict = field(default_factory=dict)
+    core_by: tuple[str, ...] = ()
 
     @classmethod
     def build(cls, name: str, folder: Path, products: pd.DataFrame, *, layers: list[str], attributes: list[str],
@@ -127,10 +129,15 @@ class Catalogue:
         return pd.Categorical(self.products[column], categories=names).codes.astype(np.int64)
 
     def has_attributes(self) -> np.ndarray:
-        """bool array of N: at least one attribute is labelled (P1 §4.1, the *core* images)."""
-        if not self.attributes:
-            return np.zeros(len(self), bool)
-        return self.products[list(self.attributes)].notna().any(axis=1).to_numpy()
+        """bool array of N: at least one attribute (of `core_by`) is labelled (P1 §4.1, the *core* images)."""
+        chosen = [a for a in self.attributes if not self.core_by or a in self.core_by]
+        return self.products[chosen].notna().any(axis=1).to_numpy() if chosen else np.zeros(len(self), bool)
+
+    def with_core(self, attributes: list[str]) -> "Catalogue":
+        """The same catalogue with `core_by` set; raises CatalogueError for an attribute it does not have."""
+        if unknown := sorted(set(attributes) - set(self.attributes)):
+            raise CatalogueError(f"CORE_BY names {unknown}; {self.name!r} has the attributes {list(self.attributes)}")
+        return replace(self, core_by=tuple(attributes))
 
     def rows(self, split: str, subset: str = "full") -> np.ndarray:
         """int64 row numbers of P1's images in `split` ("train", "val", "test") and `subset` ("full", "core")."""
@@ -180,7 +187,7 @@ class Catalogue:
             (temporary / "catalogue.json").write_text(json.dumps({
                 "name": self.name, "folder": _portable(self.folder), "layers": self.hierarchy.layers,
                 "classes": self.hierarchy.classes, "parent": self.hierarchy.parent, "attributes": self.attributes,
-                "licence": self.licence, "provenance": self.provenance}, indent=1, ensure_ascii=False))
+                "licence": self.licence, "provenance": self.provenance, "core_by": self.core_by}, indent=1, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Catalogue":
@@ -191,7 +198,7 @@ class Catalogue:
         base, relative = meta["folder"]
         where = {"data": paths.data_dir, "cache": paths.cache_dir}[base]() / relative if base else Path(relative)
         return cls(meta["name"], where, pd.read_parquet(Path(folder) / "products.parquet"), hierarchy,
-                   {k: tuple(v) for k, v in meta["attributes"].items()}, meta["licence"], meta["provenance"])
+                   {k: tuple(v) for k, v in meta["attributes"].items()}, meta["licence"], meta["provenance"], tuple(meta["core_by"]))
 
 
 def _portable(folder: Path) -> list[str]:
