@@ -127,7 +127,7 @@ def _from_timm(name: str, pretrained: bool, dropout: float) -> Backbone:
     trunk = TimmMap(net)
     with torch.no_grad():
         shape = trunk.eval()(torch.zeros(1, *net.pretrained_cfg["input_size"])).shape
-    if len(shape) != 4:
+    if len(shape) != 4 or shape[1] != net.num_features:     # tokens, or a map with its channels last
         raise ValueError(f"{name} gives no map B×C×h×w but {tuple(shape)}: choose a convolutional BACKBONE")
     return _pooled(name, trunk.train(), shape[1], dropout, **known)
 
