@@ -6,7 +6,7 @@ on it. What it is not: photographs. Results on it say nothing about real shops a
 
     taxonomy   leaves, attributes and their frequencies
     items      one product as numbers: attribute states, shape knobs, colours
-    sketch     outlines, strokes and folds; garments, trousers, shoes, bags, trinkets, wares and shapes draw in them
+    sketch     outlines, strokes and folds; garments, tailor, trousers, shoes, bags, trinkets, wares and shapes use them
     patterns   cloth and prints
     render     sketch to lit pixels
     scenes     backgrounds; overlays: promotional text, things in the way

@@ -15,7 +15,7 @@ def bag(item: Item, pose: np.ndarray) -> Sketch:
     wide, high = {"tote": (0.42, 0.66), "satchel": (0.46, 0.50), "backpack": (0.36, 0.82), "clutch": (0.50, 0.42),
                   "bucket bag": (0.36, 0.62)}[leaf]
     wide, high = wide * mix(0.92, 1.1, k[1]), high * mix(0.9, 1.1, k[2])
-    sketch = Sketch(print_at=(0.0, high * 0.6, min(wide, high) * 0.36))
+    sketch = Sketch(print_at=(0.0, high * 0.6, min(wide, high) * 0.48))
     sway = 0.06 * pose[0]
     draw = {"tote": _tote, "satchel": _satchel, "backpack": _backpack, "clutch": _clutch, "bucket bag": _bucket}[leaf]
     draw(sketch, item, wide, high, narrow, bow, sway)

@@ -166,7 +166,7 @@ def _consumer(rng: np.random.Generator, item: Item, sprite: Sprite, side: int) -
             picture.paste(front, (0, 0), front)
             cover = hidden
     picture = _lit(rng, picture)
-    cast = 1 + rng.uniform(-0.14, 0.14, 3)
+    cast = 1 + rng.uniform(-0.11, 0.11, 3)
     picture = _exposed(picture, mix(0.75, 1.4, rng.random()), cast)
     blur = rng.random()
     if blur > 0.45:
@@ -178,7 +178,7 @@ def _neighbour(rng: np.random.Generator, item: Item, picture: Image.Image) -> No
     """Part of another product, of any leaf, standing about."""
     side = picture.width
     other = make_item(item.seed, "distractor", 2**40 + int(rng.integers(2**32)))
-    width = round(side * mix(0.3, 0.5, rng.random()))
+    width = round(side * mix(0.25, 0.4, rng.random()))
     small = paint(other, outline(other, np.zeros(3)), width).rgba.rotate(rng.uniform(-30, 30), _SMOOTH)
     at = (rng.random(2) * side - width / 2).astype(int).tolist()
     picture.paste(small, tuple(at), small)
@@ -200,8 +200,8 @@ def _lit(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
 
 def _exposed(picture: Image.Image, gain: float, cast) -> Image.Image:
     """Brightness `gain` (1: as it is) and a factor for each colour channel, by table."""
-    table = [min(255, round(value * gain * channel)) for channel in cast for value in range(256)]
-    return picture.point(table)
+    table = np.arange(256) * (np.asarray(cast)[:, None] * gain)
+    return picture.point(np.minimum(table + 0.5, 255).astype(int).ravel().tolist())
 
 
 def _grain(rng: np.random.Generator, picture: Image.Image) -> Image.Image:

@@ -41,7 +41,7 @@ def _badge(draw, rng, side, tone) -> None:
         turn = np.arange(24) * np.pi / 12
         reach = np.where(np.arange(24) % 2, 0.82, 1.08) * radius
         draw.polygon([(x + r * np.cos(t), y + r * np.sin(t)) for r, t in zip(reach, turn, strict=True)], tone)
-    _text(draw, rng, pick(rng, _SLOGANS[:6]), x, y, radius * 0.75, (255, 255, 255), radius * 1.8)
+    _text(draw, rng, pick(rng, _SLOGANS[:5]), x, y, radius * 0.75, (255, 255, 255), radius * 1.8)
 
 
 def _tag(draw, rng, side, tone) -> None:

@@ -124,13 +124,13 @@ class _Painter:
         third = (self.side // 3, self.side // 3)
         soft = self.folds.resize(third, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(self.side / 180))
         soft = soft.resize((self.side, self.side), Image.Resampling.BILINEAR)
-        light = np.asarray(self.light).astype(np.int32) + np.asarray(soft) - 128
-        colour = np.asarray(self.colour).astype(np.int32)
-        light = light[..., None]
-        # Below 128 light scales the colour; above, it also adds white, so that dark products shine too.
-        lit = np.where(light < 128, colour * light // 128, colour + (262 - colour) * (light - 128) // 200)
-        lit = np.clip(lit, 0, 255).astype(np.uint8)
-        rgba = Image.fromarray(lit)
+        light = np.asarray(self.light).astype(np.int16) + np.asarray(soft) - 128
+        colour = np.asarray(self.colour).astype(np.uint16)
+        # Below 128 light scales the colour; above, it adds white as well, so that dark products shine too.
+        scale = np.clip(light, 0, 128).astype(np.uint16)[..., None]
+        gain = (np.clip(light - 128, 0, 190) * 5 // 4).astype(np.uint16)[..., None]
+        lit = (colour * scale >> 7) + ((262 - colour) * gain >> 8)
+        rgba = Image.fromarray(np.minimum(lit, 255).astype(np.uint8))
         rgba.putalpha(self.alpha)
         return Sprite(rgba, self.cover)
 

@@ -153,11 +153,11 @@ def _sandal(item: Item) -> Sketch:
     sketch.part(smooth([(-0.02, -lift), (0.25, -lift + 0.01), (0.55, -sole), (reach, -sole - 0.015),
                         (reach + 0.01, -0.02), (reach - 0.05, 0), (0.55, 0), (0.25, -heel), (-0.01, -heel)]),
                 "wood" if k[2] < 0.5 else "dark", shade="gloss")
-    broad = mix(0.07, 0.15, k[7])
-    for x, high in ((0.62, 0.20), (0.86, 0.13))[: 1 + (k[3] < 0.6)]:
-        band = smooth([(x - 0.06, -sole * 0.7), (x - 0.035, -high * 0.75), (x + 0.02, -high - sole * 0.4),
-                       (x + 0.075, -high * 0.75), (x + 0.09, -sole * 0.5)], closed=False)
-        sketch.part(ribbon(band, broad), pattern=True, shade="gloss")
+    broad = mix(0.035, 0.065, k[7])
+    for x, high in ((0.62, 0.21), (0.86, 0.14))[: 1 + (k[3] < 0.6)]:
+        band = smooth([(x - 0.10, -sole * 0.7), (x - 0.06, -high * 0.7), (x + 0.01, -high - sole * 0.4),
+                       (x + 0.08, -high * 0.7), (x + 0.11, -sole * 0.5)], closed=False)
+        sketch.part(ribbon(band, broad), pattern=True)
     if k[4] < 0.75:
         high = lift + mix(0.16, 0.26, k[5])
         sketch.part(ribbon(smooth([(0.03, -lift + 0.01), (0.02, -high + 0.04), (0.10, -high)], closed=False), 0.035),

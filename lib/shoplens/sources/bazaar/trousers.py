@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .garments import FIT
 from .items import Item
 from .sketch import Sketch, arc, ellipse, mix, ribbon, smooth
+from .tailor import FIT
 
 LEG_SHARE = {"short": 0.22, "knee": 0.47, "cropped": 0.76, "long": 1.0}
 
