@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from shoplens.publish import (
     verify,
     withdraw,
     work_folder,
-    write_record,
+    write_json,
 )
 from shoplens.study import RunSpec
 
@@ -55,7 +56,7 @@ def is_locked(path: Path) -> bool:
 
 
 @contextmanager
-def _locked(run: RunSpec, wait_s: float):
+def locked(run: RunSpec, wait_s: float):
     """Hold the lock of a run, once no earlier attempt and none of its kernels is alive; StudyError after
     `wait_s` seconds."""
     lock_file(run).parent.mkdir(parents=True, exist_ok=True)
@@ -155,15 +156,21 @@ def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
         cell, said = error.cell or cell, str(error)
     elif isinstance(error, KeyboardInterrupt):
         said = "interrupted"
+    elif type(error).__name__ == "DeadKernelError":
+        said = "the kernel died: killed, or out of memory"
     elif not said:
         said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
     failed = run.results / "failed" / f"{run.id}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     executed = work_folder(run) / "notebook.ipynb"
     shutil.copyfile(executed if executed.exists() else run.notebook, failed)
-    write_record(run, record | {"status": "failed", "error": said, "cell": cell})
+    write_json(run.record, record | {"status": "failed", "error": said, "cell": cell})
     where = f" in the cell `{cell}`" if cell else ""
     return f"{run.id} failed{where}: {said} (see {failed.relative_to(root())})"
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float = LOCK_WAIT_S) -> str | None:
@@ -173,7 +180,8 @@ def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float =
     anything is touched, for a parameter that is never read or a run that another process executes.
     """
     check_used(run.notebook)
-    with _locked(run, wait_s):
+    signal.signal(signal.SIGTERM, _stop)
+    with locked(run, wait_s):
         withdraw(run)
         work = work_folder(run)
         shutil.rmtree(work, ignore_errors=True)
@@ -206,7 +214,7 @@ def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float =
         record |= {"metrics": finished["metrics"], "provenance": finished["provenance"]}
         record["precision"] = finished["provenance"].get("precision")
         record["finished"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        write_record(run, {"status": "done", **record, "outputs": publish(run)})
+        write_json(run.record, {"status": "done", **record, "outputs": publish(run)})
         remove_checkpoints(run)
         (run.results / "failed" / f"{run.id}.ipynb").unlink(missing_ok=True)
         publish_notebook(run)

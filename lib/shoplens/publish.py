@@ -51,7 +51,9 @@ def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
         if cell["cell_type"] != "code" or not source or "skip-execution" in cell["metadata"].get("tags", ()):
             continue
         errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
-        if errors or cell["execution_count"] is None:
+        # A cell that killed its kernel may have a count already, but the kernel never replied to it.
+        replied = "shell.execute_reply" in cell["metadata"].get("execution", ())
+        if errors or cell["execution_count"] is None or not replied:
             said = f"{errors[0]['ename']}: {errors[0]['evalue']}".splitlines()[0] if errors else None
             return source.splitlines()[0][:80], said
     return None, None
@@ -137,8 +139,8 @@ def publish_notebook(run: RunSpec) -> None:
     os.replace(executed, run.target)
 
 
-def write_record(run: RunSpec, record: dict) -> None:
-    write_atomic(run.record, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, record: dict) -> None:
+    write_atomic(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def remove_checkpoints(run: RunSpec) -> None:

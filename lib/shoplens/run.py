@@ -12,12 +12,15 @@ import os
 import shutil
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
-from shoplens.checknb import StudyError
+from shoplens.checknb import StudyError, check_used
 from shoplens.execute import execute, is_locked, lock_file
-from shoplens.fingerprint import closure, differences, digest, fingerprints
+from shoplens.fingerprint import closure, code_files, differences, digest, fingerprints
+from shoplens.machine import git_state
 from shoplens.paths import results_dir, root, write_atomic
+from shoplens.publish import work_folder, write_json
 from shoplens.study import RunSpec, choose, load_study, needed, parse_seeds
 
 UNFIT_FOR_REFERENCE = ("smoke",)
@@ -38,6 +41,8 @@ def assess(runs: dict[str, RunSpec], stamps: dict[str, dict]) -> dict[str, tuple
         record = read_record(run)
         if is_locked(lock_file(run)):
             found[run.id] = ("running", [])
+        elif work_folder(run).exists():
+            found[run.id] = ("failed", ["killed before it could say why; the next attempt resumes from its checkpoint"])
         elif record is None:
             found[run.id] = ("never run", [])
         elif record["status"] == "failed":
@@ -72,19 +77,18 @@ def _write_if_changed(path: Path, text: str) -> None:
         write_atomic(path, text.encode())
 
 
-def _set_dates(run: RunSpec, done: bool, runs: dict[str, RunSpec]) -> None:
-    """Make the dates say what `assess` found: a done target is newer than its stamp and inputs, another older."""
+def _set_dates(run: RunSpec, done: bool) -> None:
+    """Make the dates say what `assess` found. A done run's are those of its record, so inputs come before their
+    readers; a target that is not up to date is older than its stamp."""
     if not run.target.exists():
         return
-    target = run.target.stat().st_mtime_ns
-    if not done:
-        os.utime(run.stamp, ns=(time.time_ns(), max(time.time_ns(), target + 1_000_000)))
-        return
-    newest = max([target, *(runs[name].target.stat().st_mtime_ns for name in run.upstream)])
-    if newest > target:
-        os.utime(run.target, ns=(newest, newest))
-    if run.stamp.stat().st_mtime_ns > newest:
-        os.utime(run.stamp, ns=(newest, newest))
+    if done:
+        finished = int(datetime.fromisoformat(read_record(run)["finished"]).timestamp() * 1000) * 1_000_000
+        for path in (run.stamp, run.target):
+            os.utime(path, ns=(finished, finished))
+    else:
+        later = max(time.time_ns(), run.target.stat().st_mtime_ns + 1_000_000)
+        os.utime(run.stamp, ns=(later, later))
 
 
 def _report_stamp(folder: Path, runs: dict[str, RunSpec]) -> Path:
@@ -100,11 +104,13 @@ def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
     """Write stamps and the Make fragment results/<dataset>/<profile>/graph.mk; with `run_id`, of what it needs."""
     runs = load_study().plan(dataset, profile, parse_seeds(seeds))
     runs = needed(runs, run_id) if run_id else runs
+    for notebook in dict.fromkeys(run.notebook for run in runs.values()):
+        check_used(notebook)
     stamps = fingerprints(runs)
     found = assess(runs, stamps)
     for run in runs.values():
         _write_if_changed(run.stamp, json.dumps(stamps[run.id], indent=1, ensure_ascii=False) + "\n")
-        _set_dates(run, found[run.id][0] == "done", runs)
+        _set_dates(run, found[run.id][0] == "done")
     folder = results_dir(dataset, profile)
     write_atomic(folder / "graph.mk", _fragment(folder, runs, seeds, whole=not run_id).encode())
 
@@ -165,8 +171,9 @@ def status(dataset: str, profile: str, seeds: str) -> None:
 def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
     """Copy tables, figures and records to results/reference/<dataset>/<profile>/.
 
-    StudyError, before anything is copied, for the smoke profile, a run that is not done, and a run made from
-    files that were not committed.
+    StudyError, before anything is copied, for the smoke profile, a run that is not done, and uncommitted code.
+    A done run's fingerprint is that of the files as they are now, so if git has these, the result is theirs, even
+    if they were committed only after the run. The accepted record says which commit that is.
     """
     runs = load_study().plan(dataset, profile, parse_seeds(seeds))
     if profile in UNFIT_FOR_REFERENCE:
@@ -177,25 +184,27 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
         state, reasons = found[run.id]
         if state != "done":
             raise StudyError(f"cannot accept {run.id}: it is {state} ({'; '.join(reasons) or 'make reproduce'})")
-        git = read_record(run)["git"]
-        if git["sha"] is None or git["dirty"]:
-            what = "outside a git repository" if git["sha"] is None else f"with uncommitted {', '.join(git['dirty'])}"
-            raise StudyError(f"cannot accept {run.id}: it was run {what}; commit, then run it again")
+        git = git_state(code_files(run))
+        if git["sha"] is None:
+            raise StudyError(f"cannot accept {run.id}: there is no commit it could belong to")
+        if git["dirty"]:
+            raise StudyError(f"cannot accept {run.id}: commit {', '.join(git['dirty'])} first")
     reference = root() / "results" / "reference" / dataset / profile
     for run in chosen:
-        _copy_to_reference(run, reference)
+        _copy_to_reference(run, reference, git["sha"])
     print(f"Accepted {len(chosen)} runs into {reference.relative_to(root())}; look at `git diff` before committing.")
 
 
-def _copy_to_reference(run: RunSpec, reference: Path) -> None:
+def _copy_to_reference(run: RunSpec, reference: Path, sha: str) -> None:
     accepted = reference / "runs" / f"{run.id}.json"
     if accepted.exists():
         for name in json.loads(accepted.read_text(encoding="utf-8"))["outputs"]:
             (reference / name).unlink(missing_ok=True)
-    outputs = [name for name in read_record(run)["outputs"] if not name.startswith("artefacts/")]
-    for name in [*outputs, f"runs/{run.id}.json"]:
+    record = read_record(run)
+    for name in [name for name in record["outputs"] if not name.startswith("artefacts/")]:
         (reference / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run.results / name, reference / name)
+    write_json(accepted, record | {"accepted_commit": sha})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,211 @@
+"""`make reproduce` with the real Makefile in a throwaway root: what is run again, and what is not."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from throwaway import WRITE_PLAIN, Throwaway
+
+FINISH = "run.finish()"
+
+
+def rewrite(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def ran(process) -> set[str]:
+    """Runs that a call of make published."""
+    return {line[1 : line.index("]")] for line in process.stdout.splitlines() if "] done in" in line}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A study a > b, c alone; b imports shoplens.plots. Reproduced once, with two jobs."""
+    study = Throwaway(tmp_path_factory.mktemp("make"), in_process=True)
+    study.module("plots", "SIZE = 1\n")
+    study.run("a")
+    reads = "from shoplens.plots import SIZE\nprint(run.input('a', 'model.txt'))"
+    study.run("b", reads, WRITE_PLAIN, FINISH, inputs=["a"])
+    study.run("c", datasets=["toy"])
+    process = study.make("reproduce", "-j2")
+    assert process.returncode == 0, process.stderr
+    assert ran(process) == {"a", "b", "c"}
+    assert (study.results / "index.html").read_text() == "report of a b c"
+    return study
+
+
+def assert_nothing_to_do(study, *arguments):
+    started = time.monotonic()
+    process = study.make("reproduce", *arguments)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("\n") == 1
+    assert process.stdout.startswith("Nothing to do: toy/smoke")
+    assert time.monotonic() - started < 5
+
+
+def test_second_call_does_nothing_and_says_so(built):
+    assert_nothing_to_do(built)
+    assert_nothing_to_do(built, "-j2")
+    assert_nothing_to_do(built, "RUN=b")
+    assert {line.split()[1] for line in built.make("status").stdout.splitlines()[2:] if line.strip()} == {"done"}
+
+
+def test_prose_edit_and_new_dates_do_nothing(built):
+    rewrite(built.root / "notebooks" / "a.ipynb", "# a", "# Another title")
+    for path in (built.root / "lib" / "shoplens" / "plots.py", built.root / "study.yml", built.target("a")):
+        os.utime(path)
+    assert_nothing_to_do(built)
+
+
+def test_edit_that_is_taken_back_does_nothing(built):
+    rewrite(built.root / "lib" / "shoplens" / "plots.py", "SIZE = 1", "SIZE = 9")
+    status = built.make("status").stdout
+    assert "b    stale" in status
+    assert "module shoplens.plots changed" in status
+    assert built.start("graph").wait() == 0, "the stamps have seen the edit"
+    rewrite(built.root / "lib" / "shoplens" / "plots.py", "SIZE = 9", "SIZE = 1")
+    assert_nothing_to_do(built)
+
+
+def test_code_edit_reruns_descendants_only(built):
+    rewrite(built.root / "notebooks" / "a.ipynb", "print(EPOCHS, RATE)", "print(EPOCHS, RATE, 1)")
+    status = built.make("status").stdout
+    assert "notebook code changed" in status
+    assert "input a changed" in status
+    process = built.make("reproduce", "-j2")
+    assert ran(process) == {"a", "b"}
+    assert_nothing_to_do(built)
+
+
+def test_module_edit_reruns_its_importers_only(built):
+    rewrite(built.root / "lib" / "shoplens" / "plots.py", "SIZE = 1", "SIZE = 2")
+    assert ran(built.make("reproduce")) == {"b"}
+
+
+def test_parameter_change_reruns_that_run_and_says_why(built):
+    built.study["runs"]["c"]["parameters"] = {"smoke": {"EPOCHS": 5}}
+    built.save()
+    assert "parameter EPOCHS 3 -> 5" in built.make("status").stdout
+    assert ran(built.make("reproduce")) == {"c"}
+    assert built.record("c")["parameters"]["EPOCHS"] == 5
+
+
+def test_lost_table_is_made_again(built):
+    (built.results / "tables" / "c.csv").unlink()
+    assert "tables/c.csv is gone" in built.make("status").stdout
+    assert ran(built.make("reproduce")) == {"c"}
+    assert (built.results / "tables" / "c.csv").exists()
+
+
+def test_input_executed_again_by_hand_reruns_its_readers(built):
+    assert built.execute("a").returncode == 0
+    assert "input a is newer" in built.make("status").stdout
+    assert ran(built.make("reproduce")) == {"b"}
+
+
+def test_failed_rerun_leaves_nothing_behind_and_the_repair_runs(built):
+    good = (built.root / "notebooks" / "c.ipynb").read_text()
+    rewrite(built.root / "notebooks" / "c.ipynb", "print(EPOCHS, RATE)", "print(EPOCHS, RATE, 1 / 0)")
+    process = built.make("reproduce")
+    assert process.returncode != 0
+    assert "c failed in the cell" in process.stderr
+    assert not built.target("c").exists()
+    assert not (built.results / "tables" / "c.csv").exists(), "a table of an earlier attempt is no result of this one"
+    (built.root / "notebooks" / "c.ipynb").write_text(good)
+    assert ran(built.make("reproduce")) == {"c"}
+    assert not (built.results / "failed" / "c.ipynb").exists()
+
+
+def test_one_run_and_what_it_needs(built):
+    process = built.make("reproduce", "DATASET=plain", "RUN=b")
+    assert process.returncode == 0, process.stderr
+    assert ran(process) == {"a", "b"}
+    plain = built.root / "results" / "plain" / "smoke"
+    assert not (plain / "index.html").exists()
+    assert (built.results / "notebooks" / "a.ipynb").exists(), "the other dataset is untouched"
+
+
+def test_wrong_names_are_one_clear_line(built):
+    for argument, said in (("DATASET=shop", "choose one of: toy, plain"), ("PROFILE=huge", "smoke, laptop"),
+                           ("RUN=z", "choose one of: a, b, c"), ("SEEDS=x", 'SEEDS="x" must be')):  # fmt: skip
+        process = built.make("reproduce", argument)
+        assert process.returncode != 0
+        errors = [line for line in process.stderr.splitlines() if not line.startswith("make")]
+        assert len(errors) == 1
+        assert said in errors[0]
+
+
+def test_clone_is_not_up_to_date(built, tmp_path):
+    """git gives all files of a clone one date; only what is committed comes along."""
+    clone = tmp_path / "clone"
+    shutil.copytree(built.root, clone, ignore=shutil.ignore_patterns("results", "home"))
+    accepted = clone / "results" / "reference" / "toy" / "smoke" / "notebooks"
+    accepted.mkdir(parents=True)
+    (accepted / "a.ipynb").write_text("{}")
+    for path in clone.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    study = Throwaway.__new__(Throwaway)
+    study.root, study.study = clone, built.study
+    process = study.make("reproduce", "RUN=a")
+    assert ran(process) == {"a"}
+
+
+def test_moved_results_stay_done(built, tmp_path):
+    """A copy of the whole folder with dates in any order is as done as the original."""
+    moved = tmp_path / "moved"
+    shutil.copytree(built.root, moved)
+    for age, path in enumerate(sorted(moved.rglob("*"))):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    study = Throwaway.__new__(Throwaway)
+    study.root, study.study = moved, built.study
+    process = study.make("reproduce", "RUN=b")
+    assert process.stdout.startswith("Nothing to do"), process.stdout
+
+
+def test_accept_reference(tmp_path):
+    study = Throwaway(tmp_path, in_process=True)
+    study.run("a")
+    (tmp_path / ".gitignore").write_text("/results/*\n!/results/reference/\n/home/\n__pycache__/\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    laptop = "PROFILE=laptop"
+    assert "cannot accept a: it is never run" in study.make("accept-reference", laptop).stderr
+    assert study.make("reproduce", laptop).returncode == 0
+    assert "there is no commit" in study.make("accept-reference", laptop).stderr
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "all"], check=True)
+    rewrite(tmp_path / "notebooks" / "a.ipynb", "print(EPOCHS, RATE)", "print(RATE)\\nprint(EPOCHS)")
+    assert "it is stale (notebook code changed)" in study.make("accept-reference", laptop).stderr
+    assert study.make("reproduce", laptop).returncode == 0
+    assert "commit notebooks/a.ipynb first" in study.make("accept-reference", laptop).stderr
+    subprocess.run([*git, "commit", "-qam", "edit"], check=True)
+    assert "cannot be accepted" in study.make("accept-reference", "PROFILE=smoke").stderr
+    assert "Accepted 1 runs" in study.make("accept-reference", laptop).stdout
+    reference = tmp_path / "results" / "reference" / "toy" / "laptop"
+    assert sorted(p.relative_to(reference).as_posix() for p in reference.rglob("*") if p.is_file()) == [
+        "runs/a.json", "tables/a.csv",
+    ]  # fmt: skip
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert json.loads((reference / "runs" / "a.json").read_text())["accepted_commit"] == head
+
+
+def test_clean_asks_and_spares_what_is_committed(tmp_path):
+    study = Throwaway(tmp_path)
+    for name in ("toy/smoke", "reference/toy", "paper"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    assert "Kept." in subprocess.run(["make", "clean"], cwd=tmp_path, input="\n", text=True, capture_output=True).stdout
+    assert (tmp_path / "results" / "toy").exists()
+    assert study.make("clean", "YES=1").returncode == 0
+    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["paper", "reference"]
+
+
+def test_help_lists_every_target(tmp_path):
+    said = Throwaway(tmp_path).make().stdout
+    for target in ("env", "check-env", "data", "reproduce", "report", "status", "test", "bench", "lab",
+                   "accept-reference", "clean"):  # fmt: skip
+        assert f"  {target} " in said
