@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Code
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 PALETTE = sns.color_palette("colorblind")
@@ -15,9 +15,9 @@ sns.set_theme(context="notebook", style="whitegrid", palette="colorblind",
               rc={"figure.dpi": 100, "savefig.bbox": "tight", "axes.titlesize": 11, "svg.fonttype": "none"})
 
 
-def show_source(*objects) -> Code:
+def show_source(*objects) -> Markdown:
     """The library's own source of functions or classes, highlighted: what the page shows is what runs."""
-    return Code("\n\n".join(inspect.getsource(o) for o in objects), language="python")
+    return Markdown("\n\n".join(f"```python\n{inspect.getsource(o)}```" for o in objects))
 
 
 def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns: int = 8,
@@ -42,10 +42,10 @@ def leaf_counts(counts: pd.DataFrame, leaf: str, root: str) -> Figure:
     """Long tail: images a leaf on a logarithmic axis, coloured by root. counts: columns `leaf`, `root`, images."""
     ordered = counts.sort_values("images", ascending=False)
     figure, axis = plt.subplots(figsize=(7, max(3, 0.19 * len(ordered))))
-    many = ordered[root].nunique() > 10
-    sns.barplot(ordered, y=leaf, x="images", hue=root, dodge=False, ax=axis, errorbar=None,
-                palette="husl" if many else "colorblind")
-    axis.set(xscale="log", xlabel="images (logarithmic)", ylabel="")
+    many = ordered[root].nunique() > len(PALETTE)
+    sns.scatterplot(ordered, y=leaf, x="images", hue=root, style=root if not many else None, s=45, ax=axis,
+                    palette="husl" if many else PALETTE[: ordered[root].nunique()])
+    axis.set(xscale="log", xlabel="images (logarithmic)", ylabel="", ylim=(len(ordered) - 0.4, -0.6))
     axis.tick_params(axis="y", labelsize=7)
     sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), fontsize=8, title=root)
     return figure
@@ -77,17 +77,20 @@ def learning_curves(history: pd.DataFrame, scores: list[str]) -> Figure:
 
 
 def confusion_excerpt(labels: np.ndarray, predicted: np.ndarray, names: list[str], most: int = 12) -> Figure:
-    """Rows of the confusion matrix for the classes with the most errors, as shares of each true class's images."""
+    """The classes with the most errors: where their images go, as shares of each true class (rows sum to 1)."""
     wrong = np.bincount(labels[labels != predicted], minlength=len(names))
     shown = np.sort(np.argsort(-wrong, kind="stable")[: min(most, int((wrong > 0).sum()) or 1)])
     table = pd.crosstab(labels, predicted, normalize="index").reindex(index=shown, columns=shown, fill_value=0.0)
+    table["elsewhere"] = 1 - table.sum(axis=1)
     short = [names[c] if len(names[c]) < 22 else names[c][:20] + "…" for c in shown]
     figure, axis = plt.subplots(figsize=(0.55 * len(shown) + 3, 0.42 * len(shown) + 2))
     sns.heatmap(table, annot=True, fmt=".2f", annot_kws={"size": 7}, cmap="Blues", vmin=0, vmax=1, square=False,
-                xticklabels=short, yticklabels=short, cbar_kws={"label": "share of the true class"}, ax=axis)
+                xticklabels=[*short, "elsewhere"], yticklabels=short, cbar_kws={"label": "share of the true class"},
+                mask=table < 0.005, ax=axis)
     axis.set(xlabel="predicted", ylabel="true")
     axis.tick_params(labelsize=8)
     axis.set_xticklabels(axis.get_xticklabels(), rotation=45, ha="right")
+    axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
     return figure
 
 

@@ -119,7 +119,7 @@ def _decode_all(files: list[Path], size: int, interpolation: str, folder: Path, 
 
         with _pool(workers) as pool:
             list(tqdm(pool.map(one, range(len(files))), total=len(files), desc=f"decode to {size} px",
-                      unit=" images", mininterval=5, ncols=80))
+                      unit=" images", disable=None))     # a bar on a terminal, nothing in a notebook's page
         if errors:
             raise ImageError(_listing(len(files), sorted(errors)))
         array.flush()
