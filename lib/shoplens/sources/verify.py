@@ -40,8 +40,8 @@ def why(error: Exception) -> str:
 def in_parallel(function: Callable, arguments: list, told: str) -> list:
     """Results of `function` over `arguments`, in their order, on as many threads as there are cores.
 
-    Pillow decodes without the interpreter's lock, so threads are enough. A bar shows where there is much to do.
+    Pillow decodes without the interpreter's lock, so threads are enough. A bar shows on a terminal.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(tqdm(pool.map(function, arguments), total=len(arguments), desc=told,
-                         unit="image", mininterval=1, leave=False, disable=len(arguments) < 2000))
+                         unit="image", leave=False, disable=None))
