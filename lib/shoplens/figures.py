@@ -22,7 +22,11 @@ def show_source(*objects) -> Markdown:
 
 def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns: int = 8,
                   framed: np.ndarray | None = None, side: float = 1.35) -> Figure:
-    """Pictures in rows. images: uint8 N×S×S×3. framed: N bools, True draws a red frame (an error, say)."""
+    """Pictures in rows. images: uint8 N×S×S×3. framed: N bools, True draws a red frame (an error, say).
+
+    Each line of a caption is cut to what fits above its picture.
+    """
+    fits = int(15 * side)
     rows = -(-len(images) // columns)
     height = side * (1.28 if captions else 1.0)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * side, rows * height), squeeze=False)
@@ -31,7 +35,8 @@ def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns
         if i < len(images):
             axis.imshow(images[i])
             if captions:
-                axis.set_title(captions[i], fontsize=7, pad=3)
+                lines = [line if len(line) <= fits else line[: fits - 1] + "…" for line in captions[i].split("\n")]
+                axis.set_title("\n".join(lines), fontsize=7, pad=3)
             if framed is not None and framed[i]:
                 axis.add_patch(plt.Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, lw=4, ec="crimson"))
     figure.tight_layout(pad=0.4)

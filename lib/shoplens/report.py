@@ -17,7 +17,8 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 
 from shoplens import paths
-from shoplens.study import RunSpec, load_study, parse_seeds
+from shoplens.checknb import StudyError
+from shoplens.study import RunSpec, load_study
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8881; --link: light-dark(#0b57d0, #8ab4f8) }
@@ -32,11 +33,11 @@ figure { margin: 1.5rem 0 } figure img { max-width: 100%; height: auto; backgrou
 """
 
 
-def build(dataset: str, profile: str, seeds: tuple[int, ...] = (0,)) -> Path:
+def build(dataset: str, profile: str) -> Path:
     """Write index.html and html/<run>.html for whatever has been published; returns the path of the index."""
-    study = load_study()
-    plan = study.plan(dataset, profile, seeds)
-    results = paths.results_dir(dataset, profile)
+    study, results = load_study(), paths.results_dir(dataset, profile)
+    repeats = (re.search(r"-s(\d+)$", notebook.stem) for notebook in (results / "notebooks").glob("*.ipynb"))
+    plan = study.plan(dataset, profile, tuple(sorted({0} | {int(found[1]) for found in repeats if found})))
     for run in plan.values():
         if run.target.exists():
             _notebook_page(run.target, results / "html" / f"{run.id}.html")
@@ -97,8 +98,8 @@ def _run_table(plan: dict[str, RunSpec]) -> str:
         if state == "failed":
             failed = f"failed/{run.id}.ipynb"
             link = f'<a href="{failed}">{failed}</a>'
-        minutes = f"{record['wall_seconds'] / 60:.1f}" if done and "wall_seconds" in record else ""
-        memory = f"{record['peak_memory_mib']:,.0f}" if done and "peak_memory_mib" in record else ""
+        minutes = f"{record['wall_s'] / 60:.1f}" if done else ""
+        memory = f"{record['peak_memory_mib']:,.0f}" if done else ""
         rows.append(f'<tr><td>{run.id}</td><td>{html.escape(run.title)}</td><td class="{state}">{state}</td>'
                     f"<td>{minutes}</td><td>{memory}</td><td>{link}</td></tr>")
     head = "".join(f"<th>{h}</th>" for h in ("run", "", "state", "minutes", "peak memory (MiB)", "executed notebook"))
@@ -140,9 +141,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m shoplens.report", description=main.__doc__)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--profile", required=True)
-    parser.add_argument("--seeds", default="0", type=parse_seeds)
     given = parser.parse_args(arguments)
-    print(build(given.dataset, given.profile, given.seeds))
+    try:
+        index = build(given.dataset, given.profile)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Report: {index.relative_to(paths.root())}")
     return 0
 
 
