@@ -1,9 +1,12 @@
 """One training loop for every model of the study: SGD, step schedule, best epoch by validation, resumable."""
 
 import copy
+import math
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from accelerate import Accelerator, notebook_launcher
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from shoplens.images import Batches
 
@@ -70,14 +74,29 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
         # Children are forked, so what a notebook defines needs no pickling; weights come back through the checkpoint.
         if not torch.cuda.is_available():
             os.environ.setdefault("ACCELERATE_USE_CPU", "true")
-        notebook_launcher(_train, (model, step, data, validate, schedule, file, groups), num_processes=num_processes)
+        try:
+            notebook_launcher(_train, (model, step, data, validate, schedule, file, groups),
+                              num_processes=num_processes, use_port=str(_free_port()))
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            told = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+            raise TrainingError(f"process {rank} of {num_processes} failed: {told}") from error
     else:
-        _train(model, step, data, validate, schedule, file, groups)
-        AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
+        try:
+            _train(model, step, data, validate, schedule, file, groups)
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
     state = torch.load(file, map_location="cpu", weights_only=True)
     model.load_state_dict(state["best_model"])
     model.eval()
     return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
+
+
+def _free_port() -> int:
+    """A port of this machine nobody listens on: two trainings at a time must not meet."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
 
 
 def _train(model, step, data, validate, schedule, file, groups) -> None:
@@ -95,18 +114,19 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
 
     for epoch in range(len(state["history"]), schedule.epochs):
         started = time.perf_counter()
-        loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, epoch, rank, world)
+        with _memory_advice(data, epoch):
+            loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, epoch, rank, world)
         seconds = time.perf_counter() - started
         scheduler.step()
         if accelerator.is_main_process:
             model.eval()
-            with torch.no_grad():
-                scores = validate(model)
+            with torch.no_grad(), _memory_advice(data, epoch):
+                scores = {name: float(value) for name, value in validate(model).items()}
+            if not math.isfinite(scores.get(schedule.select, math.nan)):
+                raise TrainingError(f"validation gave {scores}, no number {schedule.select!r} to select the epoch by")
             row = {"epoch": epoch + 1, "loss": loss, "learning_rate": schedule.learning_rate
                    * schedule.rate_factor(epoch), "seconds": seconds,
                    "images_per_second": len(data.rows) / seconds, **logs, **scores}
-            if schedule.select not in scores:
-                raise TrainingError(f"validation gave {list(scores)}, not {schedule.select!r} that selects the epoch")
             state["history"].append(row)
             if scores[schedule.select] > state["best_score"]:
                 state |= {"best_score": scores[schedule.select], "best_epoch": epoch + 1,
@@ -118,32 +138,37 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
 
 
 def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank, world) -> tuple[float, dict[str, float]]:
-    """All batches of one epoch; returns the mean loss and mean logs over images, in this process."""
+    """All batches of one epoch; returns the mean loss and mean logs over all images of all processes."""
     model.train()
     losses, logged, weights = [], [], []
-    try:
-        for batch in data.epoch(epoch, accelerator.device, rank, world):
-            with accelerator.autocast():
-                loss, logs = step(model, batch)
-            accelerator.backward(loss * batch["share"])
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
-            logged.append({name: torch.as_tensor(value).detach() for name, value in logs.items()})
-            weights.append(len(batch["rows"]))
-            if len(losses) % CHECK_EVERY == 0:
-                _check_finite(losses, epoch)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
-            raise TrainingError(
-                f"out of memory in epoch {epoch + 1}: lower BATCH_SIZE (now {data.batch_size}) or IMAGE_SIZE "
-                f"(now {data.store.size})") from error
-        raise
+    for batch in data.epoch(epoch, accelerator.device, rank, world):
+        with accelerator.autocast():
+            loss, logs = step(model, batch)
+        accelerator.backward(loss * batch["share"])
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.detach())
+        logged.append([torch.as_tensor(value).detach() for value in logs.values()])
+        weights.append(len(batch["rows"]))
+        if len(losses) % CHECK_EVERY == 0:
+            _check_finite(losses, epoch)
     _check_finite(losses, epoch)
-    share = torch.tensor(weights, dtype=torch.float64) / sum(weights)
-    mean = {name: float((torch.stack([log[name] for log in logged]).cpu().double() * share).sum())
-            for name in logged[0]}
-    return float((torch.stack(losses).cpu().double() * share).sum()), mean
+    columns = [losses, *map(list, zip(*logged, strict=True))]
+    told = torch.stack([torch.stack(column).float().cpu() for column in columns])
+    sums = told.double() @ torch.tensor(weights, dtype=torch.float64)
+    loss, *means = (accelerator.reduce(sums.float().to(accelerator.device), "sum") / len(data.rows)).tolist()
+    return loss, dict(zip(logs, means, strict=True))
+
+
+@contextmanager
+def _memory_advice(data: Batches, epoch: int) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise TrainingError(f"out of memory in epoch {epoch + 1}: lower BATCH_SIZE (now {data.batch_size}) or "
+                            f"IMAGE_SIZE (now {data.store.size})") from error
 
 
 def _check_finite(losses: list[Tensor], epoch: int) -> None:
@@ -157,8 +182,8 @@ def _check_finite(losses: list[Tensor], epoch: int) -> None:
 def _save(file: Path, state: dict, model, optimizer, scheduler, scaler) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = state | {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                     "scheduler": scheduler.state_dict(), "scaler": scaler.state_dict() if scaler else {}, "random": torch.get_rng_state(),
-                     "random_cuda": torch.cuda.get_rng_state_all()}
+                     "scheduler": scheduler.state_dict(), "scaler": scaler.state_dict() if scaler else {},
+                     "random": torch.get_rng_state(), "random_cuda": torch.cuda.get_rng_state_all()}
     torch.save(whole, file.with_suffix(".part"))
     os.replace(file.with_suffix(".part"), file)
 
