@@ -15,7 +15,7 @@ def top_k_correct(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> np.ndar
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:
         raise ValueError(f"scores must be N×C and labels N, got {scores.shape} and {labels.shape}")
-    if k < 1 or len(labels) and not (0 <= labels.min() and labels.max() < scores.shape[1]):
+    if k < 1 or len(labels) and (labels.min() < 0 or labels.max() >= scores.shape[1]):
         raise ValueError(f"k must be at least 1 and labels lie in [0, {scores.shape[1]}); got k={k}, "
                          f"labels {labels.min() if len(labels) else '-'} to {labels.max() if len(labels) else '-'}")
     if np.isnan(scores).any():
