@@ -52,7 +52,7 @@ env: $(ENV) ## .venv with the pinned packages (nothing to do with PYTHON=)
 	if [ -z "$$found" ]; then \
 		echo "error: no Python 3.11 or newer on PATH; install one or give PYTHON=... with the packages in it" >&2; exit 1; \
 	fi; \
-	echo "Making .venv with $$found: several minutes, about 7 GB" && $$found -m venv .venv
+	echo "Installing the pinned packages into .venv with $$found (the first time: minutes, gigabytes)" && $$found -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -68,7 +68,7 @@ reproduce: env ## run whatever is not up to date, then write the report
 	@if $(MAKE) -s --no-print-directory -q -f $(GRAPH) $(GOAL) >/dev/null 2>&1; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
-		$(MAKE) -s --no-print-directory -f $(GRAPH) $(GOAL); \
+		SHOPLENS_PARENT=$$PPID $(MAKE) -s --no-print-directory -f $(GRAPH) $(GOAL); \
 	fi
 
 report: env ## results/DATASET/PROFILE/index.html from what there is, failed runs included

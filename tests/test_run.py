@@ -201,6 +201,18 @@ def test_killed_runner_takes_its_kernel_along_and_the_rerun_resumes(tmp_path):
     assert list((study.results / "checkpoints").iterdir()) == []
 
 
+def test_killed_make_takes_its_runs_along_and_the_next_resumes(tmp_path):
+    study = Throwaway(tmp_path)
+    study.run("training", TRAINING, WRITE_PLAIN, FINISH)
+    process = study.start_make("reproduce")
+    wait_for(lambda: list(study.results.glob("checkpoints/*/done")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = study.make("reproduce")
+    assert again.returncode == 0, again.stderr
+    assert "starting at 2" in (study.results / "logs" / "training.log").read_text()
+
+
 def test_two_attempts_at_one_run_do_not_race(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_ROOT", str(tmp_path))
     study = Throwaway(tmp_path)

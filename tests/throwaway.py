@@ -128,9 +128,14 @@ class Throwaway:
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
         """The real Makefile in this root, with the interpreter of the tests."""
+        process = self.start_make(*arguments)
+        out, err = process.communicate(timeout=180)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def start_make(self, *arguments: str) -> subprocess.Popen:
         command = ["make", f"PYTHON={sys.executable}", "DATASET=toy", "PROFILE=smoke", *arguments]
-        how = {"cwd": self.root, "env": self._environment(), "text": True, "capture_output": True}
-        return subprocess.run(command, timeout=180, **how)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=self._environment(), cwd=self.root, **pipes)
 
     def record(self, run: str) -> dict:
         return json.loads((self.results / "runs" / f"{run}.json").read_text())

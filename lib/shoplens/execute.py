@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -82,6 +83,12 @@ def locked(run: RunSpec, wait_s: float):
         yield
 
 
+def _say(line: str) -> None:
+    """A line in one write: with -j2 two runs share the terminal, and print() may write the end of line apart."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 class _Echo:
     """Receives what the notebook prints: all of it to a log, lines of progress also to the terminal."""
 
@@ -97,7 +104,7 @@ class _Echo:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             if PROGRESS.match(line):
-                print(f"[{self._name}] {line}", flush=True)
+                _say(f"[{self._name}] {line}")
 
     def flush(self) -> None:
         self._log.flush()
@@ -173,6 +180,21 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _stop_without(process: int) -> None:
+    """End this run, as Ctrl-C would, once that process is gone: a killed make cannot tell its runs itself."""
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(process, 0)
+            except ProcessLookupError:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            time.sleep(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float = LOCK_WAIT_S) -> str | None:
     """Execute one run; None when it is published, else the line that says why it failed.
 
@@ -181,6 +203,8 @@ def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float =
     """
     check_used(run.notebook)
     signal.signal(signal.SIGTERM, _stop)
+    if os.environ.get("SHOPLENS_PARENT"):
+        _stop_without(int(os.environ["SHOPLENS_PARENT"]))
     with locked(run, wait_s):
         withdraw(run)
         work = work_folder(run)
@@ -194,7 +218,7 @@ def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float =
             "num_processes": int(os.environ.get("NUM_PROCESSES") or 1),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
-        print(f"[{run.id}] running for {run.dataset}/{run.profile}", flush=True)
+        _say(f"[{run.id}] running for {run.dataset}/{run.profile}")
         clock, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         try:
             try:
@@ -219,5 +243,5 @@ def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float =
         (run.results / "failed" / f"{run.id}.ipynb").unlink(missing_ok=True)
         publish_notebook(run)
         shutil.rmtree(work, ignore_errors=True)
-    print(f"[{run.id}] done in {record['wall_s']:.0f} s, {record['peak_memory_mib']} MiB at most", flush=True)
+    _say(f"[{run.id}] done in {record['wall_s']:.0f} s, {record['peak_memory_mib']} MiB at most")
     return None
