@@ -10,12 +10,12 @@ on it. What it is not: photographs. Results on it say nothing about real shops a
     patterns   cloth and prints
     render     sketch to lit pixels
     scenes     backgrounds; overlays: promotional text, things in the way
-    draw       one picture of one view, with mask and box
+    compose    one picture of one view, with mask and box
     build      the catalogue in the cache; stream: any number of distractors
 """
 
 from .build import LICENCE, prepare
-from .draw import Drawn, draw
+from .compose import Drawn, draw
 from .items import Item, make_item, number_of
 from .stream import Distractor, distractor, distractors
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from shoplens import paths
 from shoplens.catalogue import BOX, Catalogue, check_splits, split_products
 
-from .draw import draw
+from .compose import draw
 from .items import Item, generator, make_item, number_of
 from .taxonomy import LEAVES, STATES, leaf_counts
 

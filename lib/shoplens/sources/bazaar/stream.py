@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .draw import draw
+from .compose import draw
 from .items import make_item
 
 _CHUNK = 64

@@ -19,7 +19,7 @@ STATES = {
 }
 
 # Share of items whose seller filled in the attribute, where it applies: sparse, as on a real market place.
-LABELLED = {"shape": 0.16, "pants_length": 0.40, "sleeve_length": 0.30, "pattern": 0.16, "colour": 0.36}
+LABELLED = {"shape": 0.14, "pants_length": 0.40, "sleeve_length": 0.26, "pattern": 0.13, "colour": 0.30}
 
 _CLOTH = {"plain": 5, "stripes": 2, "checks": 2, "dots": 1, "floral": 1, "print": 1, "animal": 0.4}
 _FIT = {"slim": 3, "regular": 4, "loose": 3}

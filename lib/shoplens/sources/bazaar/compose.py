@@ -37,7 +37,7 @@ def draw(item: Item, domain: str, view: int, size: int) -> Drawn:
         raise ValueError(f"bazaar: unknown domain {domain!r}; domains are {', '.join(DOMAINS)}")
     rng = generator(item.seed, item.kind, item.number, "view", DOMAINS.index(domain), view)
     side = 2 * size
-    sprite = paint(item, outline(item, rng.uniform(-1, 1, 3)), min(3 * size, side + 160))
+    sprite = paint(item, outline(item, rng.uniform(-1, 1, 3)), min(5 * size // 2, side + 160))
     compose = _shop if domain == "shop" else _consumer
     picture, cover = compose(rng, item, sprite, side)
     picture = picture.resize((size, size), Image.Resampling.BOX)
@@ -77,14 +77,14 @@ def _place(sprite: Sprite, side: int, corners) -> tuple[Image.Image, Image.Image
 def _corners(rng: np.random.Generator, side: int, scale: float, tilt: float, skew: float, mirror: bool,
              room: float = 0.5) -> list[tuple[float, float]]:
     """Where the sprite's corners land: `scale` of the side wide, turned up to `tilt` degrees, each corner moved by up
-    to `skew` of the width, centred within `room` of the free space."""
+    to `skew` of the width, centred within `room` of the free (or, close up, the overhanging) space."""
     half, turn = scale / 2, np.deg2rad(rng.uniform(-tilt, tilt))
     square = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])
     square = square + rng.uniform(-skew, skew, (4, 2)) * scale
     if mirror:
         square[:, 0] *= -1
     spin = np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))])
-    free = max(0.0, 1 - scale) * room
+    free = abs(1 - scale) * room
     centre = 0.5 + rng.uniform(-free, free, 2) * 0.9
     placed = square[:, :1] * spin[0] + square[:, 1:] * spin[1] + centre
     return [tuple(point) for point in (np.round(placed * side * 16) / 16).tolist()]
@@ -107,7 +107,10 @@ def _minus(cover: Image.Image, layer: Image.Image) -> None:
 def _shop(rng: np.random.Generator, item: Item, sprite: Sprite, side: int) -> tuple[Image.Image, Image.Image]:
     picture = scenes.shop(rng, side)
     promote, extra = rng.random() < 0.5, rng.random()
-    corners = _corners(rng, side, mix(0.66, 0.93, rng.random()), 6, 0.025, rng.random() < 0.35)
+    scale, close_up = mix(0.66, 0.93, rng.random()), rng.random() < 0.1
+    if close_up:  # the detail shot that most listings have
+        scale += 0.5
+    corners = _corners(rng, side, scale, 6, 0.025, rng.random() < 0.35)
     layer, cover = _place(sprite, side, corners)
     if extra < 0.14:
         _companions(rng, item, sprite, picture)
