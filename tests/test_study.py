@@ -1,6 +1,7 @@
 """study.yml, parameters and fingerprints: what is asked for, what is refused, what counts as a change."""
 
 import json
+import shutil
 
 import pytest
 from throwaway import PARAMETERS, Throwaway, cell
@@ -272,3 +273,19 @@ def test_stamps_are_stable_json(toy):
     toy.run("a")
     first, second = (json.dumps(fingerprint.fingerprints(plan())) for _ in range(2))
     assert first == second
+
+
+def test_raw_data_count_by_name_size_and_table_content(tmp_path):
+    """A table edited, a picture added or replaced by one of another size is new data; a copy is not."""
+    first = tmp_path / "first"
+    (first / "images").mkdir(parents=True)
+    (first / "products.csv").write_text("image,layer:leaf\na.png,boot\n")
+    (first / "images" / "a.png").write_bytes(b"1234")
+    as_it_was = fingerprint.raw_hash(first)
+    assert fingerprint.raw_hash(shutil.copytree(first, tmp_path / "copy")) == as_it_was
+    (first / "products.csv").write_text("image,layer:leaf\na.png,shoe\n")
+    edited = fingerprint.raw_hash(first)
+    (first / "images" / "b.png").write_bytes(b"")
+    added = fingerprint.raw_hash(first)
+    (first / "images" / "a.png").write_bytes(b"12345")
+    assert len({as_it_was, edited, added, fingerprint.raw_hash(first), fingerprint.raw_hash(tmp_path / "nowhere")}) == 5

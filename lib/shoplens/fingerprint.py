@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from shoplens.checknb import StudyError, code_cells, has_magic, parse_cell
-from shoplens.paths import root
+from shoplens.paths import data_dir, root
 from shoplens.study import RunSpec
 
 PACKAGE = "shoplens"
@@ -121,6 +121,20 @@ def _file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:SHORT]
 
 
+def raw_hash(folder: Path) -> str:
+    """Hash of a folder of raw data: names and sizes of all files, and the content of its tables (.csv, .txt).
+
+    Dates do not count, so a copy elsewhere is the same data; "absent" where there is no such folder.
+    """
+    if not folder.is_dir():
+        return "absent"
+    parts = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = _file_hash(path) if path.suffix in (".csv", ".txt") else ""
+        parts.append(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} {content}")
+    return _hash("\n".join(parts))
+
+
 def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
     """Everything a run depends on, {what: hash or value}. `upstream` maps the ids of its inputs to their
     fingerprints. The keys read as reasons: "parameter EPOCHS", "module shoplens.images", "input 01_catalogue"."""
@@ -128,6 +142,8 @@ def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
     if run.sources:
         names |= _source_modules(run.dataset)
     parts: dict[str, object] = {"notebook code": code}
+    if run.sources and run.raw:
+        parts[f"raw data {run.raw}"] = raw_hash(data_dir() / run.raw)
     parts |= {f"parameter {name}": value for name, value in run.parameters().items()}
     parts |= {f"module {name}": value for name, value in closure(names).items()}
     parts |= {f"input {name}": upstream[name] for name in run.upstream}

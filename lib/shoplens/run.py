@@ -19,7 +19,7 @@ from shoplens.checknb import StudyError, check_used
 from shoplens.execute import execute, is_locked, lock_file
 from shoplens.fingerprint import closure, code_files, differences, digest, fingerprints
 from shoplens.machine import git_state
-from shoplens.paths import results_dir, root, write_atomic
+from shoplens.paths import data_dir, results_dir, root, write_atomic
 from shoplens.publish import work_folder, write_json
 from shoplens.study import RunSpec, choose, load_study, needed, parse_seeds
 
@@ -104,6 +104,7 @@ def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
     """Write stamps and the Make fragment results/<dataset>/<profile>/graph.mk; with `run_id`, of what it needs."""
     runs = load_study().plan(dataset, profile, parse_seeds(seeds))
     runs = needed(runs, run_id) if run_id else runs
+    fetch_raw(runs)
     for notebook in dict.fromkeys(run.notebook for run in runs.values()):
         check_used(notebook)
     stamps = fingerprints(runs)
@@ -113,6 +114,21 @@ def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
         _set_dates(run, found[run.id][0] == "done")
     folder = results_dir(dataset, profile)
     write_atomic(folder / "graph.mk", _fragment(folder, runs, seeds, whole=not run_id).encode())
+
+
+def fetch_raw(runs: dict[str, RunSpec]) -> None:
+    """Download the raw data that runs read and that is not there, so that fingerprints can take it in.
+
+    StudyError with the source's own sentence where it cannot be had.
+    """
+    for run in runs.values():
+        if run.sources and run.raw and not (data_dir() / run.raw).exists():
+            from shoplens import sources    # slow to import, and most calls have nothing to fetch
+
+            try:
+                sources.ensure_raw(run.dataset)
+            except sources.DataError as error:
+                raise StudyError(str(error)) from None
 
 
 def _fragment(folder: Path, runs: dict[str, RunSpec], seeds: str, whole: bool) -> str:

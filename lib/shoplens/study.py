@@ -36,6 +36,7 @@ class RunSpec:
     outputs: tuple[str, ...]
     layers: list[tuple[str, dict]] = field(repr=False)
     sources: bool = False
+    raw: str = ""
     files: tuple[str, ...] = ()
 
     @property
@@ -84,7 +85,7 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True)
 class Study:
-    """study.yml, checked. `profiles` {name: meaning}, `datasets` {name: {title, capabilities}}, `runs` raw."""
+    """study.yml, checked. `profiles` {name: meaning}, `datasets` {name: {title, capabilities, raw}}, `runs` raw."""
 
     profiles: dict[str, str]
     datasets: dict[str, dict]
@@ -152,7 +153,7 @@ class Study:
             id=run_id, name=name, title=raw.get("title", ""), dataset=dataset, profile=profile, seed=seed,
             notebook=root() / "notebooks" / f"{raw['notebook']}.ipynb", inputs=inputs,
             outputs=tuple(output.replace("{run}", run_id) for output in outputs), layers=layers,
-            sources=bool(raw.get("sources")), files=tuple(raw.get("files", ())),
+            sources=bool(raw.get("sources")), raw=self.datasets[dataset].get("raw", ""), files=tuple(raw.get("files", ())),
         )  # fmt: skip
 
 

@@ -9,6 +9,9 @@ import inspect
 from types import ModuleType
 
 from shoplens.catalogue import Catalogue
+from shoplens.sources.fetch import DataError, find_raw
+
+__all__ = ["NAMES", "DataError", "ensure_raw", "module", "prepare"]
 
 NAMES = ("bazaar", "fashion", "folder", "grocery")
 
@@ -18,6 +21,15 @@ def module(name: str) -> ModuleType:
     if name not in NAMES:
         raise ValueError(f"there is no dataset {name!r}; DATASET is one of {', '.join(NAMES)}")
     return importlib.import_module(f"shoplens.sources.{name}")
+
+
+def ensure_raw(name: str) -> None:
+    """Download what the dataset `name` reads if it is not there; nothing for one that is drawn or the user's own.
+
+    Raises DataError with what to put where when it cannot be had.
+    """
+    if raw := getattr(module(name), "RAW", None):
+        find_raw(raw)
 
 
 def prepare(name: str, **parameters) -> Catalogue:

@@ -1,0 +1,147 @@
+"""The study end to end, as a user runs it: `make reproduce PROFILE=smoke` in a fresh copy of the tracked files."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from shoplens import paths
+
+REPOSITORY = paths.root()
+
+
+def copy_of_sources(folder: Path) -> Path:
+    """What a clone would hold, and nothing that earlier runs left behind."""
+    told = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True,
+                          text=True, check=True)
+    for name in told.stdout.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    return folder
+
+
+def make(folder: Path, *words: str, **variables) -> subprocess.CompletedProcess:
+    # STUDY_DATA is kept out: this study must work with no data but what it draws, or what a test lays down.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("STUDY_", "MAKE", "MFLAGS", "SHOPLENS_"))}
+    return subprocess.run(["make", *words, f"PYTHON={sys.executable}"], cwd=folder, capture_output=True, text=True,
+                          env=kept | variables, timeout=1200)
+
+
+def metrics_of(folder: Path, run: str, dataset: str = "bazaar") -> list[dict]:
+    return json.loads((folder / f"results/{dataset}/smoke/runs/{run}.json").read_text())["metrics"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = copy_of_sources(tmp_path_factory.mktemp("study"))
+    told = make(folder, "reproduce", "PROFILE=smoke")
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    return folder
+
+
+def test_everything_study_yml_declares_is_there(study):
+    results = study / "results/bazaar/smoke"
+    records = {p.stem: json.loads(p.read_text()) for p in (results / "runs").glob("*.json")}
+    assert {"01_catalogue", "02_bcnn"} <= set(records)
+    for run, record in records.items():
+        assert record["status"] == "done"
+        assert (results / "notebooks" / f"{run}.ipynb").exists()
+        for name in record["outputs"]:
+            assert (results / name).exists(), name
+    assert not list((results / "failed").glob("*"))
+
+
+def test_report_refers_only_to_files_that_exist(study):
+    index = study / "results/bazaar/smoke/index.html"
+    page = index.read_text()
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(links) > 10
+    assert not [link for link in links if not (index.parent / link).exists()]
+    assert "SMOKE: not a result" in page
+    for notebook in (index.parent / "html").glob("*.html"):
+        assert not re.findall(r'(?:src|href)="(https?:[^"]+\.(?:js|css)[^"]*)"', notebook.read_text())
+
+
+def test_scores_are_tidy_and_bounded(study):
+    table = pd.read_csv(study / "results/bazaar/smoke/tables/02_bcnn.csv")
+    assert {"dataset", "profile", "subset", "variant", "metric", "k", "seed", "value", "n"} <= set(table.columns)
+    assert table["value"].between(0, 1).all()
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    top = table.pivot_table(index=["variant", "metric"], columns="k", values="value")
+    assert (top[5] >= top[1]).all()
+
+
+def test_no_image_and_no_item_stands_in_two_splits(study):
+    products = pd.read_parquet(study / "results/bazaar/smoke/artefacts/01_catalogue/catalogue/products.parquet")
+    assert products["path"].is_unique
+    assert products.groupby("item")["split"].nunique().max() == 1
+
+
+def test_second_call_has_nothing_to_do_within_five_seconds(study):
+    started = time.monotonic()
+    told = make(study, "reproduce", "PROFILE=smoke")
+    assert told.returncode == 0
+    assert "Nothing to do" in told.stdout
+    assert time.monotonic() - started < 5
+
+
+def test_a_training_killed_in_the_middle_ends_with_the_same_scores(study, tmp_path):
+    undisturbed = metrics_of(study, "02_bcnn")
+    for name in ("results/bazaar/smoke/runs/02_bcnn.json", "results/bazaar/smoke/notebooks/02_bcnn.ipynb"):
+        (study / name).unlink()
+    with open(tmp_path / "log", "w") as log:
+        running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={sys.executable}"], cwd=study,
+                                   stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 300
+        while "epoch   1/2" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            assert running.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    told = make(study, "reproduce", "PROFILE=smoke")
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert metrics_of(study, "02_bcnn") == undisturbed
+    notebook = (study / "results/bazaar/smoke/notebooks/02_bcnn.ipynb").read_text()
+    assert "resumed after epoch 1 of 2" in notebook
+
+
+def test_a_catalogue_of_your_own(study):
+    """A CSV and pictures made here; colours tell the two leaves apart, so the flat CNN has something to learn."""
+    rng, folder = np.random.default_rng(0), study / "data" / "folder"
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,layer:kind,layer:thing,attribute:shade"]
+    for i in range(60):
+        leaf, colour = (("apple", (200, 40, 40)), ("lime", (60, 180, 60)), ("sky", (60, 80, 200)))[i % 3]
+        pixels = np.clip(np.array(colour) + rng.normal(0, 25, (40, 50, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
+        lines.append(f"{i}.png,{'fruit' if leaf != 'sky' else 'other'},{leaf},{'dark' if i % 4 else ''}")
+    (folder / "products.csv").write_text("\n".join(lines))
+    told = make(study, "reproduce", "DATASET=folder", "PROFILE=smoke")
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    table = pd.read_csv(study / "results/folder/smoke/tables/02_bcnn.csv")
+    assert set(table["variant"]) == {"bCNN", "frozen features + LR"}
+
+
+def test_a_catalogue_that_cannot_be_used_says_why_in_one_line(study):
+    """What folder.py says reaches the person at the terminal, through notebook, runner and make."""
+    table = study / "data/folder/products.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace("59.png", "60.png"))
+    told = make(study, "reproduce", "DATASET=folder", "PROFILE=smoke", "RUN=01_catalogue")
+    table.write_text(whole)
+    assert told.returncode != 0
+    assert "60.png" in told.stderr
+    assert "Traceback" not in told.stderr
