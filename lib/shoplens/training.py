@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator, notebook_launcher
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import extract_model_from_parallel, set_seed
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -86,6 +86,7 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
             _train(model, step, data, validate, schedule, file, groups)
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
+            extract_model_from_parallel(model, keep_fp32_wrapper=False)     # takes the autocast off its forward
     state = torch.load(file, map_location="cpu", weights_only=True)
     model.load_state_dict(state["best_model"])
     model.eval()
