@@ -31,7 +31,7 @@ class Drawn:
 def draw(item: Item, domain: str, view: int, size: int) -> Drawn:
     """View number `view` (0, 1, …) of the item in a domain ("shop" or "consumer"), `size` x `size` pixels.
 
-    The same arguments give the same picture, whatever was drawn before.
+    The same arguments give the same picture, whatever was drawn before. Raises ValueError on an unknown domain.
     """
     if domain not in DOMAINS:
         raise ValueError(f"bazaar: unknown domain {domain!r}; domains are {', '.join(DOMAINS)}")

@@ -22,12 +22,9 @@ def _stripes(item: Item, side: int) -> Image.Image:
     k, paint = item.pattern_knobs, item.palette
     period = max(4, round(side * mix(0.035, 0.095, k[0])))
     share = mix(0.25, 0.5, k[1])
-    row = np.arange(side)
-    if k[2] < 0.75:
-        phase = np.broadcast_to((row if k[3] < 0.6 else row[:, None].T)[:, None] if k[3] < 0.6 else row[None, :],
-                                (side, side))
-    else:
-        phase = row[:, None] + row[None, :]
+    step = np.arange(side)
+    down, across = np.meshgrid(step, step, indexing="ij")
+    phase = down + across if k[2] > 0.75 else down if k[3] < 0.6 else across
     phase = phase % period
     cloth = np.empty((side, side, 3), np.uint8)
     cloth[:] = paint["main"]
@@ -83,8 +80,8 @@ def _floral(item: Item, side: int) -> Image.Image:
     for x, y, size in ((0.28, 0.30, 0.20), (0.74, 0.68, 0.16), (0.76, 0.20, 0.10), (0.26, 0.78, 0.11)):
         size *= mix(0.85, 1.15, k[3])
         cx, cy = x * period, y * period
-        for side_ in (-1, 1):
-            stem = ellipse(cx + side_ * size * period * 0.9, cy + size * period * 0.8, size * period * 0.5,
+        for way in (-1, 1):
+            stem = ellipse(cx + way * size * period * 0.9, cy + size * period * 0.8, size * period * 0.5,
                            size * period * 0.2, 10)
             draw.polygon([tuple(point) for point in stem], leaf)
         ink = paint["second"] if size > 0.13 else paint["third"]

@@ -62,8 +62,7 @@ def bottle(item: Item, pose: np.ndarray) -> Sketch:
 
 
 def furniture(item: Item, pose: np.ndarray) -> Sketch:
-    sketch = {"table": _table, "stool": _stool}.get(item.leaf.name, _seat)(item)
-    return sketch
+    return {"table": _table, "stool": _stool}.get(item.leaf.name, _seat)(item)
 
 
 def _legs(sketch: Sketch, xs, top: float, bottom: float, paint: str, width: float, splay: float) -> None:
