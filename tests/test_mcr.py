@@ -281,6 +281,12 @@ def test_standardising_a_constant_score_is_harmless(small):
     assert np.isfinite(np.concatenate(model.refine(scores), axis=1)).all()
 
 
+def test_scores_that_repeat_each_other_can_be_fitted_without_penalty(small):
+    scores = [small.scores[0], np.repeat(small.scores[1][:, :1], 4, axis=1), small.scores[2]]
+    model = mcr.fit(scores, small.labels, small.hierarchy, 0.0, k=None, max_iter=20, tol=1e-2, dtype=np.float64)
+    assert np.isfinite(np.concatenate(model.refine(scores), axis=1)).all()
+
+
 def test_one_layer_is_plain_multinomial_regression_of_its_own_scores(rng):
     hierarchy = Hierarchy(("leaf",), {"leaf": tuple("abcdef")}, {})
     y = rng.integers(0, 6, 200)

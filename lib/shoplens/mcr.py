@@ -78,9 +78,8 @@ def objective(W: np.ndarray, F: np.ndarray, labels: Sequence[np.ndarray], sizes:
     else:
         terms = [_layer_loss(W[own], F, y) for own, y in zip(_parts(sizes), labels, strict=True)]
         value, gradient = sum(v for v, _ in terms), np.concatenate([g for _, g in terms])
-    weights = W[:, :len(W)]
-    gradient[:, :len(W)] += 2 * lam * weights
-    return value + lam * float(np.sum(weights**2)), gradient * mask
+    gradient[:, :len(W)] += 2 * lam * W[:, :len(W)]
+    return value + lam * float(np.sum(W[:, :len(W)]**2)), gradient * mask
 
 
 def refine(scores: Sequence[np.ndarray], W: np.ndarray, sizes: Sequence[int], mask: np.ndarray | None = None,
@@ -203,7 +202,6 @@ def choose_lambda(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], hi
 
 
 def layer_sizes(hierarchy) -> tuple[int, ...]:
-    """|C¹| … |Cʰ|."""
     return tuple(len(hierarchy.classes[layer]) for layer in hierarchy.layers)
 
 
@@ -292,7 +290,7 @@ def _solve(W, mask, *, F, labels, sizes, lam, denominator, gram, tol, max_iter):
     """
     mask = _full_mask(W, mask, denominator)
     share = np.concatenate([np.bincount(y, minlength=size) for y, size in zip(labels, sizes, strict=True)]) / len(F)
-    ridge = np.where(np.arange(mask.shape[1]) < len(W), lam, 0.0)
+    ridge = np.where(np.arange(mask.shape[1]) < len(W), lam, 0.0)  # the bias goes free
     options = {"ridge": ridge, "gram": gram, "n_images": len(F), "tol": tol, "max_iter": max_iter}
     if denominator == "literal":
         return descend(W, mask, lambda V: _literal_loss(V, F, labels, sizes, mask), share, **options)
