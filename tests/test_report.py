@@ -10,7 +10,8 @@ from shoplens.report import with_mathml
 
 
 def test_formulas_become_mathml_and_code_stays():
-    told = with_mathml("Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\nbut `$HOME` and\n```sh\necho $A $B\n```")
+    told = with_mathml("Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
+                       "but `$HOME` and\n```sh\necho $A $B\n```")
     assert told.count("<math") == 2
     assert 'display="block"' in told
     assert "<mfrac>" in told

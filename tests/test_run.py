@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from throwaway import PARAMETERS, WRITE, WRITE_PLAIN, Throwaway
 
-from shoplens import execute
-from shoplens.checknb import StudyError
 from shoplens.record import start_run
-from shoplens.study import load_study
+from shoplens.runner import execute
+from shoplens.runner.checknb import StudyError
+from shoplens.runner.study import load_study
 
 FINISH = "run.finish()"
 TABLE = WRITE_PLAIN.splitlines()[0]

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from throwaway import PARAMETERS, Throwaway, cell
 
-from shoplens import checknb, fingerprint
-from shoplens.checknb import StudyError
-from shoplens.study import load_study, needed, parse_seeds
+from shoplens.runner import checknb, fingerprint
+from shoplens.runner.checknb import StudyError
+from shoplens.runner.study import load_study, needed, parse_seeds
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-RUNNER = ("__init__", "paths", "checknb", "study", "fingerprint", "machine", "publish", "execute", "record", "run")
+RUNNER = ("__init__.py", "paths.py", "record.py", "run.py")
 REPORT = """
 import sys
 from shoplens.paths import results_dir
@@ -70,7 +70,9 @@ class Throwaway:
         (package / "sources").mkdir(parents=True)
         (root / "notebooks").mkdir()
         for name in RUNNER:
-            shutil.copy(REPOSITORY / "lib" / "shoplens" / f"{name}.py", package)
+            shutil.copy(REPOSITORY / "lib" / "shoplens" / name, package)
+        shutil.copytree(REPOSITORY / "lib" / "shoplens" / "runner", package / "runner",
+                        ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPOSITORY / "Makefile", root)
         if in_process:
             (root / "lib" / "papermill.py").write_text(IN_PROCESS)

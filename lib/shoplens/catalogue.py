@@ -187,7 +187,8 @@ class Catalogue:
             (temporary / "catalogue.json").write_text(json.dumps({
                 "name": self.name, "folder": _portable(self.folder), "layers": self.hierarchy.layers,
                 "classes": self.hierarchy.classes, "parent": self.hierarchy.parent, "attributes": self.attributes,
-                "licence": self.licence, "provenance": self.provenance, "core_by": self.core_by}, indent=1, ensure_ascii=False))
+                "licence": self.licence, "provenance": self.provenance, "core_by": self.core_by,
+            }, indent=1, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Catalogue":
@@ -198,7 +199,8 @@ class Catalogue:
         base, relative = meta["folder"]
         where = {"data": paths.data_dir, "cache": paths.cache_dir}[base]() / relative if base else Path(relative)
         return cls(meta["name"], where, pd.read_parquet(Path(folder) / "products.parquet"), hierarchy,
-                   {k: tuple(v) for k, v in meta["attributes"].items()}, meta["licence"], meta["provenance"], tuple(meta["core_by"]))
+                   {k: tuple(v) for k, v in meta["attributes"].items()}, meta["licence"], meta["provenance"],
+                   tuple(meta["core_by"]))
 
 
 def _portable(folder: Path) -> list[str]:

@@ -17,8 +17,8 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 
 from shoplens import paths
-from shoplens.checknb import StudyError
-from shoplens.study import RunSpec, load_study
+from shoplens.runner.checknb import StudyError
+from shoplens.runner.study import RunSpec, load_study
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8881; --link: light-dark(#0b57d0, #8ab4f8) }

@@ -15,13 +15,13 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from shoplens.checknb import StudyError, check_used
-from shoplens.execute import execute, is_locked, lock_file
-from shoplens.fingerprint import closure, code_files, differences, digest, fingerprints
-from shoplens.machine import git_state
 from shoplens.paths import data_dir, results_dir, root, write_atomic
-from shoplens.publish import work_folder, write_json
-from shoplens.study import RunSpec, choose, load_study, needed, parse_seeds
+from shoplens.runner.checknb import StudyError, check_used
+from shoplens.runner.execute import execute, is_locked, lock_file
+from shoplens.runner.fingerprint import closure, code_files, differences, digest, fingerprints
+from shoplens.runner.machine import git_state
+from shoplens.runner.publish import work_folder, write_json
+from shoplens.runner.study import RunSpec, choose, load_study, needed, parse_seeds
 
 UNFIT_FOR_REFERENCE = ("smoke",)
 
@@ -123,7 +123,7 @@ def fetch_raw(runs: dict[str, RunSpec]) -> None:
     """
     for run in runs.values():
         if run.sources and run.raw and not (data_dir() / run.raw).exists():
-            from shoplens import sources    # slow to import, and most calls have nothing to fetch
+            from shoplens import sources  # slow to import, and most calls have nothing to fetch
 
             try:
                 sources.ensure_raw(run.dataset)

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from shoplens.paths import replace_dir, root, write_atomic
-from shoplens.study import RunSpec
+from shoplens.runner.study import RunSpec
 
 TWINS = {".png": ".svg", ".svg": ".png", ".csv": ".md"}
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shoplens import machine
-from shoplens.checknb import StudyError, check_used
-from shoplens.fingerprint import code_files
 from shoplens.paths import root
-from shoplens.publish import (
+from shoplens.runner import machine
+from shoplens.runner.checknb import StudyError, check_used
+from shoplens.runner.fingerprint import code_files
+from shoplens.runner.publish import (
     RunFailed,
     publish,
     publish_notebook,
@@ -29,7 +29,7 @@ from shoplens.publish import (
     work_folder,
     write_json,
 )
-from shoplens.study import RunSpec
+from shoplens.runner.study import RunSpec
 
 LOCK_WAIT_S = 30
 # Training prints one line an epoch; those lines go to the terminal, everything else only to the log.

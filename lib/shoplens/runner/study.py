@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from shoplens.checknb import StudyError, resolve
 from shoplens.paths import results_dir, root
+from shoplens.runner.checknb import StudyError, resolve
 
 RUN_KEYS = {
     "title", "notebook", "datasets", "needs", "profiles", "inputs", "sources", "files", "parameters", "outputs",
@@ -153,7 +153,8 @@ class Study:
             id=run_id, name=name, title=raw.get("title", ""), dataset=dataset, profile=profile, seed=seed,
             notebook=root() / "notebooks" / f"{raw['notebook']}.ipynb", inputs=inputs,
             outputs=tuple(output.replace("{run}", run_id) for output in outputs), layers=layers,
-            sources=bool(raw.get("sources")), raw=self.datasets[dataset].get("raw", ""), files=tuple(raw.get("files", ())),
+            sources=bool(raw.get("sources")), raw=self.datasets[dataset].get("raw", ""),
+            files=tuple(raw.get("files", ())),
         )  # fmt: skip
 
 

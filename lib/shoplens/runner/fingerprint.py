@@ -12,9 +12,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-from shoplens.checknb import StudyError, code_cells, has_magic, parse_cell
 from shoplens.paths import data_dir, root
-from shoplens.study import RunSpec
+from shoplens.runner.checknb import StudyError, code_cells, has_magic, parse_cell
+from shoplens.runner.study import RunSpec
 
 PACKAGE = "shoplens"
 SHORT = 16
