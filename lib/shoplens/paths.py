@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
+
+DAY = 24 * 3600     # seconds
 
 
 def root() -> Path:
@@ -46,6 +49,9 @@ def publish_folder(final: Path):
     ...     write_everything(folder)
     """
     final.parent.mkdir(parents=True, exist_ok=True)
+    for left in final.parent.glob(f".{final.name}.*"):
+        if left.stat().st_mtime < time.time() - DAY:      # of a process that was killed: nobody writes for a day
+            shutil.rmtree(left, ignore_errors=True)
     temporary = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:

@@ -48,6 +48,11 @@ class Schedule:
     seed: int = 0
     select: str = "macc"
 
+    def __post_init__(self):
+        if self.epochs < 1 or self.learning_rate <= 0:
+            raise ValueError(f"training needs an epoch and a positive rate: EPOCHS is {self.epochs}, LEARNING_RATE "
+                             f"{self.learning_rate}")
+
     def rate_factor(self, epoch: int) -> float:
         """Factor on the learning rate in `epoch` (0-based)."""
         return self.decay ** sum(epoch >= after for after in self.decay_after)
@@ -59,17 +64,19 @@ def pick_device() -> torch.device:
 
 
 def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedule: Schedule, checkpoint: Path, *,
-        groups: Callable[[nn.Module, float], list[dict]] | None = None, num_processes: int = 1) -> pd.DataFrame:
+        groups: Callable[[nn.Module, float], list[dict]] | None = None, num_processes: int = 0) -> pd.DataFrame:
     """Train `model` in place and leave it with the weights of its best epoch, in eval mode.
 
     step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
     called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; an epoch's
     state is written there as one file by atomic rename, and a later call goes on from it. groups(model, rate) →
-    SGD parameter groups (default: all parameters at the schedule's rate).
+    SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share each
+    batch; 0 = what the variable NUM_PROCESSES says, else 1.
     Returns one row an epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
     Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
     """
     file = Path(checkpoint) / "last.pt"
+    num_processes = num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
     if num_processes > 1:
         # Children are forked, so what a notebook defines needs no pickling; weights come back through the checkpoint.
         if not torch.cuda.is_available():
