@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# Tests move the study's root; a relative folder is meant from where pytest was started.
+for _variable in ("STUDY_DATA", "STUDY_WEIGHTS"):
+    if os.environ.get(_variable):
+        os.environ[_variable] = str(Path(os.environ[_variable]).resolve())
+
 
 def _given(variable: str) -> Path:
     value = os.environ.get(variable)
