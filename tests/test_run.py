@@ -11,6 +11,7 @@ import pytest
 from throwaway import PARAMETERS, WRITE, WRITE_PLAIN, Throwaway
 
 from shoplens.record import start_run
+from shoplens.run import _shows_pictures
 from shoplens.runner import execute
 from shoplens.runner.checknb import StudyError
 from shoplens.runner.study import load_study
@@ -285,3 +286,14 @@ def test_table_and_figure_are_written_twice_the_same(scratch_root):
     second = [p.read_bytes() for p in (run.figure(fig, "f"), run.path("figures/f.svg"))]
     plt.close(fig)
     assert first == second
+
+
+def test_sheets_of_pictures_are_told_from_plots(tmp_path):
+    """A heat map embeds one image (its colour bar); a sheet of photographs one a picture."""
+    for name, images in (("plot", 0), ("heat", 1), ("sheet", 8)):
+        (tmp_path / f"{name}.svg").write_text("<svg>" + "<image href='data:'/>" * images + "</svg>")
+        (tmp_path / f"{name}.png").write_bytes(b"png")
+    shown = {name for name in ("plot", "heat", "sheet") for kind in (".png", ".svg")
+             if _shows_pictures(tmp_path / f"{name}{kind}")}
+    assert shown == {"sheet"}
+    assert not _shows_pictures(tmp_path / "table.csv")

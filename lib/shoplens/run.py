@@ -185,7 +185,7 @@ def status(dataset: str, profile: str, seeds: str) -> None:
 
 
 def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
-    """Copy tables, figures and records to results/reference/<dataset>/<profile>/.
+    """Copy tables, plots and records to results/reference/<dataset>/<profile>/; sheets of pictures stay behind.
 
     StudyError, before anything is copied, for the smoke profile, a run that is not done, and uncommitted code.
     A done run's fingerprint is that of the files as they are now, so if git has these, the result is theirs, even
@@ -217,10 +217,18 @@ def _copy_to_reference(run: RunSpec, reference: Path, sha: str) -> None:
         for name in json.loads(accepted.read_text(encoding="utf-8"))["outputs"]:
             (reference / name).unlink(missing_ok=True)
     record = read_record(run)
-    for name in [name for name in record["outputs"] if not name.startswith("artefacts/")]:
+    kept = [name for name in record["outputs"]
+            if not name.startswith("artefacts/") and not _shows_pictures(run.results / name)]
+    for name in kept:
         (reference / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run.results / name, reference / name)
-    write_json(accepted, record | {"accepted_commit": sha})
+    write_json(accepted, record | {"outputs": kept, "accepted_commit": sha})
+
+
+def _shows_pictures(file: Path) -> bool:
+    """Whether a figure is a sheet of pictures: those stay out of git, as the pictures themselves do."""
+    drawing = file.with_suffix(".svg")
+    return file.suffix in (".png", ".svg") and drawing.exists() and drawing.read_text().count("<image") > 1
 
 
 def main(arguments: list[str] | None = None) -> int:
