@@ -288,6 +288,19 @@ def test_table_and_figure_are_written_twice_the_same(scratch_root):
     assert first == second
 
 
+def test_an_optional_output_may_be_written_or_not(tmp_path):
+    """A figure that only some catalogues have: declared as optional it neither fails a run nor is demanded."""
+    study = Throwaway(tmp_path, in_process=True)
+    extra = 'run.path("artefacts/extra.txt").write_text("shown")'
+    study.run("has", WRITE_PLAIN, extra, "run.finish()", optional=["artefacts/extra.txt"])
+    study.run("lacks", WRITE_PLAIN, "run.finish()", optional=["artefacts/extra.txt"])
+    study.run("undeclared", WRITE_PLAIN, extra, "run.finish()")
+    ended = {name: study.execute(name) for name in ("has", "lacks", "undeclared")}
+    assert [process.returncode for process in ended.values()] == [0, 0, 1], ended
+    assert "artefacts/extra.txt" in ended["undeclared"].stderr
+    assert (study.results / "artefacts/has/extra.txt").exists()
+
+
 def test_sheets_of_pictures_are_told_from_plots(tmp_path):
     """A heat map embeds one image (its colour bar); a sheet of photographs one a picture."""
     for name, images in (("plot", 0), ("heat", 1), ("sheet", 8)):

@@ -76,9 +76,11 @@ def test_report_refers_only_to_files_that_exist(study):
 def test_scores_are_tidy_and_bounded(study):
     table = pd.read_csv(study / "results/bazaar/smoke/tables/02_bcnn.csv")
     assert {"dataset", "profile", "subset", "variant", "metric", "k", "seed", "value", "n"} <= set(table.columns)
-    assert table["value"].between(0, 1).all()
-    assert (table["low"] <= table["value"]).all()
-    assert (table["value"] <= table["high"]).all()
+    assert table[["value", "low", "high"]].stack().between(0, 1).all()
+    # Of ACC only: at this size some leaves have a single test image, and MACC's resamples often miss them.
+    of_images = table[table["metric"] == "ACC"]
+    assert (of_images["low"] <= of_images["value"]).all()
+    assert (of_images["value"] <= of_images["high"]).all()
     top = table.pivot_table(index=["variant", "metric"], columns="k", values="value")
     assert (top[5] >= top[1]).all()
 
@@ -98,14 +100,16 @@ def test_second_call_has_nothing_to_do_within_five_seconds(study):
 
 
 def test_a_training_killed_in_the_middle_ends_with_the_same_scores(study, tmp_path):
-    undisturbed = metrics_of(study, "02_bcnn")
-    for name in ("results/bazaar/smoke/runs/02_bcnn.json", "results/bazaar/smoke/notebooks/02_bcnn.ipynb"):
-        (study / name).unlink()
+    """Forty epochs, so that the kill finds it training; then the same forty undisturbed."""
+    runs = study / "study.yml"
+    as_it_was = runs.read_text()
+    runs.write_text(as_it_was.replace("EPOCHS: 2, DECAY_AFTER: [1]", "EPOCHS: 40, DECAY_AFTER: [30]"))
+    assert runs.read_text() != as_it_was
     with open(tmp_path / "log", "w") as log:
         running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={sys.executable}"], cwd=study,
                                    stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 300
-        while "epoch   1/2" not in (tmp_path / "log").read_text():
+        while "epoch   3/40" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
             assert running.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.02)
@@ -113,9 +117,18 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_scores(study, tmp_pa
         running.wait()
     told = make(study, "reproduce", "PROFILE=smoke")
     assert told.returncode == 0, told.stderr[-3000:]
-    assert metrics_of(study, "02_bcnn") == undisturbed
     notebook = (study / "results/bazaar/smoke/notebooks/02_bcnn.ipynb").read_text()
-    assert "resumed after epoch 1 of 2" in notebook
+    resumed = re.search(r"resumed after epoch (\d+) of 40", notebook)
+    assert resumed, "the second attempt began anew"
+    assert 3 <= int(resumed[1]) < 40
+    interrupted = metrics_of(study, "02_bcnn")
+
+    (study / "results/bazaar/smoke/runs/02_bcnn.json").unlink()
+    told = make(study, "reproduce", "PROFILE=smoke")
+    runs.write_text(as_it_was)
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert "resumed" not in (study / "results/bazaar/smoke/logs/02_bcnn.log").read_text()
+    assert interrupted == metrics_of(study, "02_bcnn")
 
 
 def test_a_catalogue_of_your_own(study):

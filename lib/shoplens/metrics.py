@@ -61,7 +61,8 @@ def bootstrap(correct: np.ndarray, labels: np.ndarray, statistic: str = "acc", *
     """Percentile bootstrap over images of "acc" or "macc"; with `against`, of the difference to a second model
     scored on the same images (paired: both models see the same resample).
 
-    correct, against: N bools. labels: N class indices. A class that a resample misses is left out of its MACC.
+    correct, against: N bools. labels: N class indices. A class that a resample misses is left out of its MACC, so
+    where classes have only a few test images MACC's interval is shifted, even past the estimate itself.
     """
     gain = np.asarray(correct, float) - (0.0 if against is None else np.asarray(against, float))
     labels = np.asarray(labels)

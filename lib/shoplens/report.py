@@ -112,7 +112,7 @@ def _emitted(run: RunSpec) -> list[str]:
         return []
     to_html = mistune.create_markdown(plugins=["table"])
     parts = [f"<h2>{html.escape(run.title or run.id)}</h2>"]
-    for output in run.outputs:
+    for output in [*run.outputs, *(o for o in run.optional if run.published(o).exists() and o not in run.outputs)]:
         file = run.published(output)
         if output.startswith("tables/"):
             twin = file.with_suffix(".md")

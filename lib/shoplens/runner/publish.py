@@ -101,7 +101,7 @@ def verify(run: RunSpec) -> dict:
     if missing:
         problems.append(f"declared in study.yml but not written, or empty: {', '.join(missing)}")
     written = [p.relative_to(files).as_posix() for p in sorted(files.rglob("*")) if p.is_file()]
-    stray = [name for name in written if name != "finished.json" and not _covered(name, run.outputs)]
+    stray = [name for name in written if name != "finished.json" and not _covered(name, run.outputs + run.optional)]
     if stray:
         problems.append(f"written but not declared: {', '.join(stray)}; declare it in study.yml under {run.name}")
     for name in written:

@@ -15,7 +15,7 @@ from shoplens.runner.checknb import StudyError, resolve
 
 RUN_KEYS = {
     "title", "notebook", "datasets", "needs", "profiles", "inputs", "sources", "files", "parameters", "outputs",
-    "outputs_for", "seeds",
+    "outputs_for", "optional", "seeds",
 }  # fmt: skip
 FOLDERS = ("tables", "figures", "artefacts")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -23,7 +23,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One execution of a notebook: `id` is `name`, or `name-s<seed>` for a seed other than 0."""
+    """One execution of a notebook: `id` is `name`, or `name-s<seed>` for a seed other than 0.
+
+    outputs: what it must write. optional: what it may write besides, where the data has something to show.
+    """
 
     id: str
     name: str
@@ -37,6 +40,7 @@ class RunSpec:
     layers: list[tuple[str, dict]] = field(repr=False)
     sources: bool = False
     raw: str = ""
+    optional: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
     @property
@@ -154,6 +158,7 @@ class Study:
             notebook=root() / "notebooks" / f"{raw['notebook']}.ipynb", inputs=inputs,
             outputs=tuple(output.replace("{run}", run_id) for output in outputs), layers=layers,
             sources=bool(raw.get("sources")), raw=self.datasets[dataset].get("raw", ""),
+            optional=tuple(output.replace("{run}", run_id) for output in raw.get("optional", ())),
             files=tuple(raw.get("files", ())),
         )  # fmt: skip
 
@@ -194,7 +199,8 @@ def _check_run(name: str, run: dict, study: Study) -> None:
         wrong = [str(item) for item in run.get(key) or () if item not in known]
         if wrong:
             raise StudyError(f"{where}: {key} names {wrong[0]}, which is none of: {', '.join(sorted(known))}")
-    for output in [*run["outputs"], *(o for extra in (run.get("outputs_for") or {}).values() for o in extra)]:
+    extra = [output for outputs in (run.get("outputs_for") or {}).values() for output in outputs]
+    for output in [*run["outputs"], *run.get("optional", ()), *extra]:
         parts = Path(output).parts
         if len(parts) < 2 or parts[0] not in FOLDERS or ".." in parts:
             raise StudyError(f"{where}: output {output} must lie under tables/, figures/ or artefacts/")
