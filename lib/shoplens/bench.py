@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         table = compare(catalogue, given.images, int(size), name)
         table["of the ceiling"] = (table["GFLOP/s"] / ceiling).map("{:.0%}".format)
         print(f"\n{name} at {size} px, images per second")
-        print(table.to_markdown(index=False, floatfmt=",.0f"))
+        print(table.astype(object).where(table.notna(), None).to_markdown(index=False, floatfmt=",.0f"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
     print(f"\nmedians of three repeats; peak memory of this process {peak:,.0f} MiB")
     return 0
