@@ -12,6 +12,14 @@ for _variable in ("STUDY_DATA", "STUDY_WEIGHTS"):
     if os.environ.get(_variable):
         os.environ[_variable] = str(Path(os.environ[_variable]).resolve())
 
+# Files that take more than a few seconds, the slowest last: a broken method line shows within the first minute.
+SLOW = ("test_bazaar", "test_sources", "test_backbones", "test_training", "test_make", "test_run", "test_smoke")
+
+
+def pytest_collection_modifyitems(items):
+    """Quick files first."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
+
 
 def _given(variable: str) -> Path:
     value = os.environ.get(variable)
