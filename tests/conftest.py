@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from scores import rng, small  # noqa: F401 - fixtures of the tests of MCR
 
 # Tests move the study's root; a relative folder is meant from where pytest was started.
 for _variable in ("STUDY_DATA", "STUDY_WEIGHTS"):
@@ -13,7 +14,8 @@ for _variable in ("STUDY_DATA", "STUDY_WEIGHTS"):
         os.environ[_variable] = str(Path(os.environ[_variable]).resolve())
 
 # Files that take more than a few seconds, the slowest last: a broken method line shows within the first minute.
-SLOW = ("test_bazaar", "test_sources", "test_backbones", "test_training", "test_make", "test_run", "test_smoke")
+SLOW = ("test_bazaar", "test_sources", "test_backbones", "test_training", "test_resume", "test_make", "test_run",
+        "test_smoke")
 
 
 def pytest_collection_modifyitems(items):
