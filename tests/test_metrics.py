@@ -1,7 +1,6 @@
 """ACC, MACC, intervals and paired tests against hand-computed examples, scikit-learn, torchmetrics and closed forms."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -101,16 +100,15 @@ def test_interval_of_macc_is_that_of_a_mean_of_independent_classes():
     assert (interval.low, interval.high) == pytest.approx((0.7 - half, 0.7 + half), abs=0.005)
 
 
-def test_macc_interval_where_resamples_miss_classes():
-    # Ten classes of one image each: most resamples miss some; the missed ones must neither divide by zero nor count.
-    labels = np.arange(10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        all_right = metrics.bootstrap(np.ones(10, bool), labels, "macc", draws=200)
-        half_right = metrics.bootstrap(labels < 5, labels, "macc", draws=200)
-    assert (all_right.value, all_right.low, all_right.high) == (1, 1, 1)
-    assert half_right.value == 0.5
-    assert 0 < half_right.low < 0.5 < half_right.high < 1
+def test_macc_interval_keeps_every_class():
+    # Classes of one image each: a resample inside classes is the sample itself, so nothing is missed and nothing moves.
+    alone = metrics.bootstrap(np.arange(10) < 5, np.arange(10), "macc", draws=200)
+    assert (alone.value, alone.low, alone.high) == (0.5, 0.5, 0.5)
+    # One class of 1,000, one of 4 with one error: the interval is the small class's, halved; never outside [0, 1].
+    labels = np.repeat([0, 1], [1000, 4])
+    few = metrics.bootstrap(np.arange(1004) < 1003, labels, "macc", draws=2000)
+    assert few.value == pytest.approx((1 + 0.75) / 2)
+    assert (few.low, few.high) == pytest.approx(((1 + 0.25) / 2, 1.0))      # binomial(4, 0.75): 2.5 % lies at 1 of 4
 
 
 @pytest.mark.parametrize("statistic", ["acc", "macc"])

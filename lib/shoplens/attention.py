@@ -1,8 +1,12 @@
 """Salient-sensitive CNNs: a trunk with spatial attention inside (P1 §3.2)."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from shoplens.backbones import Backbone
 
 PLACES = ("pool5", "conv5", "pool4")
 GAUSSIAN, SMALL = 1.0, 0.01     # standard deviations of the attention's initial weights
@@ -68,6 +72,14 @@ class AttendedTrunk(nn.Module):
     def attention_map(self, images: Tensor) -> Tensor:
         """Where the network looks: images B×3×H×W → weights B×1×h×w."""
         return self.attention.weights(self.before(images))
+
+
+def attend(backbone: Backbone, image_size: int, *, place: str = "pool5", reading: str = "dynamic",
+           std: float = GAUSSIAN) -> Backbone:
+    """`backbone` with spatial attention in its trunk (options as `AttendedTrunk`): what turns bCNN into ssCNN and
+    bMTL into ssMTL."""
+    trunk = AttendedTrunk(backbone.trunk, place=place, reading=reading, std=std, image_size=image_size)
+    return replace(backbone, trunk=trunk)
 
 
 def _cut(trunk: nn.Module, place: str) -> tuple[nn.Module, nn.Module]:

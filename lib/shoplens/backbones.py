@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import timm
 import torch
-import torchvision
 from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -91,6 +89,8 @@ def _pooled(name: str, trunk: nn.Module, channels: int, dropout: float, **known)
 
 
 def _squeezenet(pretrained: bool, dropout: float) -> Backbone:
+    import torchvision  # here, as in _from_timm: two seconds that networks from scratch need not wait
+
     net, weights = torchvision.models.squeezenet1_1(), {}
     if pretrained:
         tag = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
@@ -106,6 +106,8 @@ def _squeezenet(pretrained: bool, dropout: float) -> Backbone:
 
 
 def _from_timm(name: str, pretrained: bool, dropout: float) -> Backbone:
+    import timm
+
     if not timm.is_model(name):
         raise ValueError(f"BACKBONE {name!r} is neither small_vgg, squeezenet1_1 nor a model of timm; close names: "
                          f"{timm.list_models('*' + name.split('.')[0][:6] + '*')[:8]}")

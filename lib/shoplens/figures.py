@@ -2,6 +2,7 @@
 would not hold."""
 
 import inspect
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ sns.set_theme(context="notebook", style="whitegrid", palette="colorblind",
 
 def show_source(*objects) -> Markdown:
     """The library's own source of functions or classes, highlighted: what the page shows is what runs."""
-    return Markdown("\n\n".join(f"```python\n{inspect.getsource(o)}```" for o in objects))
+    return Markdown("\n\n".join(f"```python\n{textwrap.dedent(inspect.getsource(o))}```" for o in objects))
 
 
 def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns: int = 8,
@@ -111,4 +112,27 @@ def interval_bars(table: pd.DataFrame) -> Figure:
     axis.set_xticks(range(len(metrics)), metrics)
     axis.set(ylim=(0, 1.0), ylabel="test score")
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
+    return figure
+
+
+def attention_sheet(images: np.ndarray, maps: np.ndarray, captions: list[str] | None = None,
+                    side: float = 1.5) -> Figure:
+    """Pictures above the same pictures dimmed where attention is small (P1 Fig. 2).
+
+    images: uint8 N×S×S×3. maps: N×h×w; each is stretched to run from 0 (black) to 1 (as it is) and drawn as it is,
+    one square a place.
+    """
+    figure, axes = plt.subplots(2, len(images), figsize=(len(images) * side, 2 * side + 0.3), squeeze=False)
+    for i, image in enumerate(images):
+        low, high = maps[i].min(), maps[i].max()
+        stretched = (maps[i] - low) / max(high - low, 1e-9)
+        axes[0, i].imshow(image)
+        axes[1, i].imshow(image)
+        extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
+        axes[1, i].imshow(np.zeros_like(stretched), cmap="gray", alpha=0.85 * (1 - stretched), extent=extent)
+        if captions:
+            axes[0, i].set_title(captions[i], fontsize=7, pad=3)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.tight_layout(pad=0.4)
     return figure

@@ -61,24 +61,27 @@ def bootstrap(correct: np.ndarray, labels: np.ndarray, statistic: str = "acc", *
     """Percentile bootstrap over images of "acc" or "macc"; with `against`, of the difference to a second model
     scored on the same images (paired: both models see the same resample).
 
-    correct, against: N bools. labels: N class indices. A class that a resample misses is left out of its MACC, so
-    where classes have only a few test images MACC's interval is shifted, even past the estimate itself.
+    correct, against: N bools, or shares in [0, 1] where several seeds were averaged. labels: N class indices. MACC's
+    resamples keep each class's number of images, so no class is ever missed; a class with one test image adds no
+    spread, whatever a second image would have said.
     """
     gain = np.asarray(correct, float) - (0.0 if against is None else np.asarray(against, float))
     labels = np.asarray(labels)
     if statistic not in ("acc", "macc"):
         raise ValueError(f"statistic must be 'acc' or 'macc', got {statistic!r}")
-    classes, codes = np.unique(labels if statistic == "macc" else np.zeros(len(gain), int), return_inverse=True)
+    strata = labels if statistic == "macc" else np.zeros(len(gain), int)
+    order = np.argsort(strata, kind="stable")
+    sizes = np.unique(strata, return_counts=True)[1]
+    first, size = np.repeat(np.cumsum(sizes) - sizes, sizes), np.repeat(sizes, sizes)
+    gain = gain[order]
 
-    def mean_over_classes(rows):
-        hits = np.bincount(codes[rows], weights=gain[rows], minlength=len(classes))
-        seen = np.bincount(codes[rows], minlength=len(classes))
-        return np.mean(hits[seen > 0] / seen[seen > 0])
+    def mean_of_means(values):
+        return np.mean(np.add.reduceat(values, np.cumsum(sizes) - sizes) / sizes)
 
     rng = np.random.default_rng(seed)
-    drawn = [mean_over_classes(rng.integers(0, len(gain), len(gain))) for _ in range(draws)]
+    drawn = [mean_of_means(gain[first + rng.integers(0, size)]) for _ in range(draws)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(mean_over_classes(np.arange(len(gain)))), float(low), float(high))
+    return Interval(float(mean_of_means(gain)), float(low), float(high))
 
 
 def mcnemar(correct: np.ndarray, against: np.ndarray) -> float:

@@ -63,6 +63,16 @@ def pick_device() -> torch.device:
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
+def pick_precision(asked: str = "auto") -> str:
+    """"auto" is "bf16" where the device multiplies bfloat16 in hardware (GPUs since Ampere, CPUs with AMX), else "no"
+    (float32); any other value stays."""
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "no"
+    return "bf16" if pick_device().type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16") else "no"
+
+
 def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedule: Schedule, checkpoint: Path, *,
         groups: Callable[[nn.Module, float], list[dict]] | None = None, num_processes: int = 0) -> pd.DataFrame:
     """Train `model` in place and leave it with the weights of its best epoch, in eval mode.
@@ -225,11 +235,19 @@ def _report(row: dict, scores: dict[str, float], epochs: int, best: bool) -> Non
 
 
 @torch.no_grad()
-def predict(function: Callable[[Tensor], Tensor], data: Batches) -> np.ndarray:
-    """function(images) for every row of `data`, in order, as one float32 array N×…; no gradients, no augmentation.
+def predict(function: Callable[[Tensor], Tensor | dict[str, Tensor]], data: Batches) -> np.ndarray | dict:
+    """function(images) for every row of `data`, in order, as one float32 array N×…, or name → array where the
+    function returns name → tensor; no gradients, no augmentation.
 
     Pass a model in eval mode, or one of its methods.
     """
     owner = getattr(function, "__self__", function)
     device = next(owner.parameters()).device
-    return np.concatenate([function(batch["images"]).float().cpu().numpy() for batch in data.epoch(None, device)])
+    told = [function(batch["images"]) for batch in data.epoch(None, device)]
+    if isinstance(told[0], dict):
+        return {name: _joined([part[name] for part in told]) for name in told[0]}
+    return _joined(told)
+
+
+def _joined(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).float().cpu().numpy()

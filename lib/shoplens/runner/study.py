@@ -108,9 +108,9 @@ class Study:
     def plan(self, dataset: str, profile: str, seeds: tuple[int, ...] = (0,)) -> dict[str, RunSpec]:
         """Runs of one dataset and profile by id, each after the runs it needs.
 
-        A run with `seeds: true` appears once a seed. An input that this dataset has no run for is left out:
-        an analysis reads what there is. An input with seeds is the run of the same seed to a run with seeds,
-        and all of them to any other.
+        A run with `seeds: true` appears once a seed, one with `seeds: first` for the first only. An input that this
+        dataset has no run for is left out: an analysis reads what there is. An input with seeds is the run of the
+        same seed to a run with seeds, and all of them to any other.
         """
         for kind, value, known in (("DATASET", dataset, self.datasets), ("PROFILE", profile, self.profiles)):
             if value not in known:
@@ -118,11 +118,16 @@ class Study:
         names = [name for name in self._ordered() if self.serves(name, dataset, profile)]
         runs: dict[str, RunSpec] = {}
         for name in names:
-            for seed in seeds if self.runs[name].get("seeds") else (0,):
+            for seed in self._seeds_of(name, seeds):
                 run = self._run(name, dataset, profile, seed, seeds, names)
                 runs[run.id] = run
         _check_outputs(runs)
         return runs
+
+    def _seeds_of(self, name: str, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """Seeds a run is repeated for: all, with `seeds: first` the first that is asked for, else 0."""
+        wanted = self.runs[name].get("seeds")
+        return seeds[:1] if wanted == "first" else seeds if wanted else (0,)
 
     def _ordered(self) -> list[str]:
         """Run names, inputs first; StudyError for a circle."""
@@ -145,10 +150,9 @@ class Study:
         run_id = _with_seed(name, seed)
         inputs = {}
         for needed in [item for item in raw.get("inputs", ()) if item in names]:
-            if not self.runs[needed].get("seeds"):
-                inputs[needed] = (needed,)
-            else:
-                inputs[needed] = tuple(_with_seed(needed, s) for s in ([seed] if raw.get("seeds") else seeds))
+            has = self._seeds_of(needed, seeds)
+            same = raw.get("seeds") and seed in has and self.runs[needed].get("seeds")
+            inputs[needed] = tuple(_with_seed(needed, s) for s in ([seed] if same else has))
         outputs = [*raw["outputs"], *(raw.get("outputs_for") or {}).get(dataset, ())]
         keys = ("all", profile, dataset, f"{dataset}/{profile}")
         given = raw.get("parameters") or {}
@@ -186,6 +190,8 @@ def _check_run(name: str, run: dict, study: Study) -> None:
     unknown = sorted(set(run) - RUN_KEYS)
     if unknown:
         raise StudyError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(sorted(RUN_KEYS))}")
+    if run.get("seeds", False) not in (True, False, "first"):
+        raise StudyError(f"{where}: seeds is true, false or first, got {run['seeds']}")
     missing = [key for key in ("notebook", "outputs") if not run.get(key)]
     if missing:
         raise StudyError(f"{where}: {missing[0]} is missing; every run names its notebook and what it must emit")
