@@ -51,3 +51,47 @@ def reliability(curves: pd.DataFrame) -> Figure:
              ylim=(0, 1.02))
     axis.legend(fontsize=8, loc="upper left")
     return figure
+
+
+def gain_forest(gains: pd.DataFrame) -> Figure:
+    """Gains with their intervals, a panel a subset and metric. gains: `analysis.gain_table`, with column subset."""
+    subsets, metrics = list(dict.fromkeys(gains["subset"])), list(dict.fromkeys(gains["metric"]))
+    variants = list(dict.fromkeys(gains["variant"]))
+    colours = {"better": PALETTE[2], "worse": PALETTE[3], "inside the noise": "grey"}
+    figure, axes = plt.subplots(len(subsets), len(metrics), figsize=(5 * len(metrics), 0.32 * len(variants)
+                                * len(subsets) + 1.4 * len(subsets)), squeeze=False, sharex="col", sharey=True)
+    for row, subset in zip(axes, subsets, strict=True):
+        for axis, metric in zip(row, metrics, strict=True):
+            own = gains[(gains["subset"] == subset) & (gains["metric"] == metric)]
+            for r in own.itertuples():
+                place, colour = variants.index(r.variant), colours[r.verdict]
+                axis.plot([100 * r.low, 100 * r.high], [place, place], lw=2.5, color=colour)
+                axis.plot(100 * r.value, place, "o", color=colour)
+            axis.axvline(0, color="black", lw=1)
+            axis.set_title(f"{metric}, {subset} images")
+            axis.set_yticks(range(len(variants)), variants, fontsize=9)
+            axis.set_ylim(len(variants) - 0.5, -0.5)
+    for axis in axes[-1]:
+        axis.set_xlabel(f"gain over {gains['against'].iloc[0]} [points]")
+    handles = [plt.Line2D([], [], color=colour, marker="o", lw=2.5, label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=3, fontsize=9)
+    figure.tight_layout()
+    return figure
+
+
+def root_heatmap(by_root: pd.DataFrame) -> Figure:
+    """P1 Fig. 5 as a picture one can read: MACC of each root and variant in percent; colour: gain over the first
+    variant. by_root: `analysis.macc_by_root`."""
+    variants, roots = list(dict.fromkeys(by_root["variant"])), list(dict.fromkeys(by_root["root"]))
+    values = 100 * by_root.pivot(index="root", columns="variant", values="value").loc[roots, variants]
+    values.loc["mean over roots"] = values.mean()
+    gains = values.sub(values[variants[0]], axis=0)
+    limit = max(1.0, float(np.abs(gains.to_numpy()).max()))
+    figure, axis = plt.subplots(figsize=(0.85 * len(variants) + 3, 0.42 * len(values) + 1.8))
+    sns.heatmap(gains, annot=values, fmt=".1f", annot_kws={"size": 8}, cmap="RdBu", center=0, vmin=-limit, vmax=limit,
+                cbar_kws={"label": f"points over {variants[0]}"}, ax=axis)
+    axis.axhline(len(values) - 1, color="black", lw=1.5)
+    axis.set(xlabel="", ylabel="")
+    axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right", fontsize=9)
+    axis.set_yticklabels(axis.get_yticklabels(), rotation=0, fontsize=9)
+    return figure
