@@ -105,6 +105,15 @@ def gain_table(answers: Answers, labels: np.ndarray, against: str = "bCNN", draw
     return pd.DataFrame(table)
 
 
+def readable_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """`gain_table` for the eye: points with their interval, and the relative gain in percent."""
+    return pd.DataFrame([{
+        "subset": r.subset, "variant": r.variant, "against": r.against, "metric": r.metric,
+        "gain [points]": f"{100 * r.value:+.1f} [{100 * r.low:+.1f}, {100 * r.high:+.1f}]",
+        "relative": f"{100 * r.relative:+.1f} %", "sd over seeds": f"{100 * r.spread:.1f}" if r.seeds > 1 else "–",
+        "McNemar p by seed": r.p_values, "verdict": r.verdict} for r in table.itertuples()])
+
+
 def verdict(gain: metrics.Interval, by_seed: list[float]) -> str:
     """"better", "worse" or "inside the noise": see `gain_table`."""
     if gain.low > 0 and min(by_seed) > 0:
