@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from shoplens.attention import GAUSSIAN, SMALL, AttendedTrunk, SpatialAttention
+from shoplens.attention import GAUSSIAN, SMALL, AttendedTrunk, SpatialAttention, attend
 from shoplens.backbones import load_backbone
 from shoplens.classifiers import FlatClassifier
 
@@ -107,3 +107,31 @@ def test_a_flat_classifier_with_attention_learns_its_weights():
     model = FlatClassifier(backbone, 3)
     model(torch.randn(4, 3, 48, 48)).square().sum().backward()
     assert model.trunk.attention.score.weight.grad.abs().sum() > 0
+
+
+def _size(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_attend_changes_the_trunk_and_nothing_else():
+    torch.manual_seed(0)
+    backbone = load_backbone("small_vgg", False, width=0.25)
+    plain = copy.deepcopy(backbone.trunk).eval()
+    attended = attend(backbone, 64)
+    for known in ("name", "channels", "public_tail", "features", "make_private", "mean", "std", "weights"):
+        assert getattr(attended, known) is getattr(backbone, known)
+    assert _size(attended.trunk) == _size(plain) + backbone.channels + 1       # a 1×1 convolution and its bias
+    images, trunk = torch.randn(2, 3, 64, 64), attended.trunk.eval()
+    weights = trunk.attention_map(images)
+    assert weights.shape == (2, 1, 4, 4)
+    torch.testing.assert_close(trunk(images), weights * plain(images))
+
+
+def test_attend_passes_its_options_on():
+    plain = _size(load_backbone("small_vgg", False, width=0.25).trunk)
+    attended = attend(load_backbone("small_vgg", False, width=0.25), 64, place="conv5", reading="template", std=0.0)
+    # Behind conv5 a picture of 64 pixels is a map of 8×8; of spread 0 all its weights start at a half.
+    assert _size(attended.trunk) == plain + 8 * 8
+    assert torch.equal(attended.trunk.attention_map(torch.randn(2, 3, 64, 64)), torch.full((2, 1, 8, 8), 0.5))
+    dynamic = attend(load_backbone("small_vgg", False, width=0.25), 64, std=0.0).trunk.attention.score
+    assert not dynamic.weight.any()

@@ -45,7 +45,7 @@ def metrics_of(folder: Path, run: str, dataset: str = "bazaar") -> list[dict]:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = copy_of_sources(tmp_path_factory.mktemp("study"))
-    told = make(folder, "reproduce", "PROFILE=smoke")
+    told = make(folder, "-j2", "reproduce", "PROFILE=smoke", OMP_NUM_THREADS="1")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     return folder
 
@@ -53,7 +53,8 @@ def study(tmp_path_factory):
 def test_everything_study_yml_declares_is_there(study):
     results = study / "results/bazaar/smoke"
     records = {p.stem: json.loads(p.read_text()) for p in (results / "runs").glob("*.json")}
-    assert {"01_catalogue", "02_bcnn"} <= set(records)
+    assert {"01_catalogue", "02_bcnn", "03_sscnn_core", "04_sscnn_mcr", "05_ssmtl_rl", "06_single_colour",
+            "06b_long_tail", "07_classification_analysis"} <= set(records)
     for run, record in records.items():
         assert record["status"] == "done"
         assert (results / "notebooks" / f"{run}.ipynb").exists()
@@ -85,6 +86,21 @@ def test_scores_are_tidy_and_bounded(study):
     assert (top[5] >= top[1]).all()
 
 
+def test_table_1_has_all_variants_on_both_image_sets_and_table_2_all_attributes(study):
+    tables = study / "results/bazaar/smoke/tables"
+    table1 = pd.read_csv(tables / "table1_classification.csv")
+    paper = pd.read_csv(study / "results/paper/p1_table1.csv")
+    keys = ["subset", "variant", "metric", "k"]
+    ours = set(table1[table1["variant"] != "ours"][keys].itertuples(index=False, name=None))
+    assert ours == set(paper[keys].itertuples(index=False, name=None))
+    assert set(table1.groupby(["subset", "variant"]).size()) == {4}
+    table2 = pd.read_csv(tables / "table2_attributes.csv")
+    told = table2.groupby("attribute")["metric"].agg(set)
+    assert set(told.index) == {"shape", "pants_length", "sleeve_length", "pattern", "colour", "all"}
+    assert told.pop("all") == {"ACC-branC", "MACC-branC"}
+    assert all(metrics == {"ACC-branA", "ACC-branC", "MACC-branC"} for metrics in told)
+
+
 def test_no_image_and_no_item_stands_in_two_splits(study):
     products = pd.read_parquet(study / "results/bazaar/smoke/artefacts/01_catalogue/catalogue/products.parquet")
     assert products["path"].is_unique
@@ -106,8 +122,8 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_scores(study, tmp_pa
     runs.write_text(as_it_was.replace("EPOCHS: 2, DECAY_AFTER: [1]", "EPOCHS: 40, DECAY_AFTER: [30]"))
     assert runs.read_text() != as_it_was
     with open(tmp_path / "log", "w") as log:
-        running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={sys.executable}"], cwd=study,
-                                   stdout=log, stderr=log, start_new_session=True)
+        running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", "RUN=02_bcnn", f"PYTHON={sys.executable}"],
+                                   cwd=study, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 300
         while "epoch   3/40" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
@@ -115,7 +131,7 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_scores(study, tmp_pa
             time.sleep(0.02)
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-    told = make(study, "reproduce", "PROFILE=smoke")
+    told = make(study, "reproduce", "PROFILE=smoke", "RUN=02_bcnn")
     assert told.returncode == 0, told.stderr[-3000:]
     notebook = (study / "results/bazaar/smoke/notebooks/02_bcnn.ipynb").read_text()
     resumed = re.search(r"resumed after epoch (\d+) of 40", notebook)
@@ -124,7 +140,7 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_scores(study, tmp_pa
     interrupted = metrics_of(study, "02_bcnn")
 
     (study / "results/bazaar/smoke/runs/02_bcnn.json").unlink()
-    told = make(study, "reproduce", "PROFILE=smoke")
+    told = make(study, "reproduce", "PROFILE=smoke", "RUN=02_bcnn")
     runs.write_text(as_it_was)
     assert told.returncode == 0, told.stderr[-3000:]
     assert "resumed" not in (study / "results/bazaar/smoke/logs/02_bcnn.log").read_text()
@@ -142,8 +158,10 @@ def test_a_catalogue_of_your_own(study):
         Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
         lines.append(f"{i}.png,{'fruit' if leaf != 'sky' else 'other'},{leaf},{'dark' if i % 4 else ''}")
     (folder / "products.csv").write_text("\n".join(lines))
-    told = make(study, "reproduce", "DATASET=folder", "PROFILE=smoke")
+    told = make(study, "-j2", "reproduce", "DATASET=folder", "PROFILE=smoke", OMP_NUM_THREADS="1")
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    assert set(pd.read_csv(study / "results/folder/smoke/tables/table1_classification.csv")["variant"]) == {
+        "bCNN", "ssCNN", "ours"}
     table = pd.read_csv(study / "results/folder/smoke/tables/02_bcnn.csv")
     assert set(table["variant"]) == {"bCNN", "frozen features + LR"}
 
@@ -158,3 +176,32 @@ def test_a_catalogue_that_cannot_be_used_says_why_in_one_line(study):
     assert told.returncode != 0
     assert "60.png" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_nothing_is_chosen_by_the_test_split(study):
+    """Twice the same catalogue, the second time with the labels of its test images moved on by one leaf: every epoch,
+    weight, λ and τ must come out the same, and only the test scores may differ."""
+    table, runs = study / "data/folder/products.csv", study / "study.yml"
+    runs.write_text(runs.read_text().replace("raw: folder\n    capabilities: []",
+                                             "raw: folder\n    capabilities: [hierarchy]"))
+    results = study / "results/folder/smoke"
+    leaves, kind = ("apple", "lime", "sky"), {"apple": "fruit", "lime": "fruit", "sky": "other"}
+    chosen, tested = [], []
+    for shift in (0, 1):
+        lines = ["image,layer:kind,layer:thing,split"]
+        for i in range(60):
+            split = ("test", "val", "train", "train", "train")[i // 3 % 5]
+            leaf = leaves[(i + (shift if split == "test" else 0)) % 3]
+            lines.append(f"{i}.png,{kind[leaf]},{leaf},{split}")
+        table.write_text("\n".join(lines))
+        for run in ("04_bcnn_mcr", "06b_long_tail"):
+            told = make(study, "-j2", "reproduce", "DATASET=folder", "PROFILE=smoke", f"RUN={run}", OMP_NUM_THREADS="1")
+            assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+        histories = [pd.read_csv(results / "artefacts" / run / "history.csv").drop(
+            columns=["seconds", "images_per_second"]) for run in ("02_bcnn", "02_bcnn_root", "06b_long_tail")]
+        weights = np.load(results / "artefacts/04_bcnn_mcr/weights.npz")
+        tau = [m["value"] for m in metrics_of(study, "06b_long_tail", "folder") if m["name"] == "tau"]
+        chosen.append([*[h.to_numpy().tolist() for h in histories], *[weights[w].tolist() for w in ("lam", "W")], tau])
+        tested.append(pd.read_csv(results / "tables/04_bcnn_mcr.csv")["value"].tolist())
+    assert chosen[0] == chosen[1]
+    assert tested[0] != tested[1]

@@ -184,6 +184,34 @@ def test_seeds_multiply_runs_and_meet_their_own_inputs(toy):
     assert list(needed(runs, "c-s1")) == ["a", "b-s1", "c-s1"]
 
 
+def test_seeds_first_appears_once_for_the_first_seed_asked(toy):
+    toy.run("a", seeds=True)
+    toy.run("b", inputs=["a"], seeds="first")
+    toy.run("c", inputs=["b"])
+    toy.run("d", inputs=["a", "b"], seeds=True)
+    toy.run("e", inputs=["b"], seeds="first")
+    runs = plan(seeds=(2, 0, 1))
+    assert list(runs) == ["a-s2", "a", "a-s1", "b-s2", "c", "d-s2", "d", "d-s1", "e-s2"]
+    assert runs["b-s2"].parameters()["SEED"] == 2
+    assert runs["b-s2"].inputs == {"a": ("a-s2",)}
+    assert runs["c"].inputs == {"b": ("b-s2",)}
+    assert runs["e-s2"].inputs == {"b": ("b-s2",)}
+    # Its own seed of `a`; of `b` there is only one.
+    assert [runs[i].upstream for i in ("d-s2", "d", "d-s1")] == [["a-s2", "b-s2"], ["a", "b-s2"], ["a-s1", "b-s2"]]
+    assert list(needed(runs, "d-s1")) == ["a-s2", "a-s1", "b-s2", "d-s1"]
+    assert list(plan()) == ["a", "b", "c", "d", "e"]
+
+
+def test_seeds_is_yes_no_or_first(toy):
+    for known in (True, False, "first"):
+        toy.run("a", seeds=known)
+        load_study()
+    for unknown in ("sometimes", "", 2):
+        toy.run("a", seeds=unknown)
+        with pytest.raises(StudyError, match=f"run a: seeds is true, false or first, got {unknown}"):
+            load_study()
+
+
 def test_two_runs_cannot_own_one_file(toy):
     toy.run("a", seeds=True, outputs=["tables/scores.csv"])
     plan()

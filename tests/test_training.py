@@ -19,7 +19,7 @@ from trainings import (
 )
 
 from shoplens.images import Augmentation
-from shoplens.training import Schedule, TrainingError, fit, predict
+from shoplens.training import Schedule, TrainingError, fit, pick_precision, predict
 
 # --- what an epoch does -------------------------------------------------------------------------------------------
 
@@ -180,6 +180,25 @@ def test_precision_may_change_from_one_training_to_the_next_even_after_a_failure
             assert torch.equal(model(images), plain(images))
 
 
+@pytest.mark.parametrize(("gpu", "cpu", "precision"), [
+    (None, {}, "no"), (None, {"amx_bf16": False, "avx2": True}, "no"), (None, {"amx_bf16": True}, "bf16"),
+    ((7, 5), {"amx_bf16": True}, "no"), ((8, 0), {}, "bf16"), ((10, 3), {}, "bf16")])
+def test_auto_precision_is_what_the_device_multiplies(monkeypatch, gpu, cpu, precision):
+    """gpu: its compute capability, None where there is none. cpu: what torch says of it."""
+    for part in (torch.cuda, torch.accelerator):
+        monkeypatch.setattr(part, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    assert pick_precision() == pick_precision("auto") == precision
+    assert [pick_precision(asked) for asked in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
+
+
+def test_auto_precision_of_this_machine_trains(tmp_path):
+    assert pick_precision() in ("no", "bf16")
+    schedule = Schedule(epochs=1, learning_rate=0.01, precision=pick_precision())
+    assert np.isfinite(fit(tiny(), a_step, noise(), steady, schedule, tmp_path)["loss"]).all()
+
+
 # --- prediction ---------------------------------------------------------------------------------------------------
 
 
@@ -208,3 +227,23 @@ def test_predict_keeps_the_order_and_augments_nothing():
         assert answer.dtype == np.float32
         np.testing.assert_allclose(answer, factor * expected, atol=1e-5)
     assert not any(model.grad_enabled)
+
+
+class _Tasks(_Tagged):
+    """Two answers an image, one of them without a class axis."""
+
+    def forward(self, images):
+        return {"mean": images.mean(dim=(2, 3)), "brightest": (images.amax(dim=(1, 2, 3)) * self.weight).double()}
+
+
+def test_predict_joins_each_answer_of_a_network_with_several():
+    rows = np.array([5, 2, 19, 7, 11])
+    data, model = noise(batch_size=2, rows=rows), _Tasks()
+    answer = predict(model, data)
+    assert set(answer) == {"mean", "brightest"}
+    assert {array.dtype for array in answer.values()} == {np.dtype(np.float32)}
+    for place, row in enumerate(rows):
+        picture = (data.store.array[row] / 255 - 0.5) / 0.25
+        np.testing.assert_allclose(answer["mean"][place], [picture[..., c].mean() for c in range(3)], atol=1e-5)
+        assert answer["brightest"][place] == pytest.approx(picture.max(), abs=1e-5)
+    assert (answer["mean"].shape, answer["brightest"].shape) == ((5, 3), (5,))

@@ -68,7 +68,8 @@ def as_in_paper(table: pd.DataFrame) -> pd.DataFrame:
     rank = wide["subset"].map({"full": 0, "core": 1})
     wide = wide.assign(rank=rank).sort_values(["metric", "k", "rank"])
     wide.insert(0, "score", wide["metric"] + " top-" + wide["k"].astype(str) + ", " + wide["subset"])
-    return wide.drop(columns=["metric", "k", "subset", "rank"]).fillna("")
+    wide.columns.name = None
+    return wide.drop(columns=["metric", "k", "subset", "rank"]).fillna("").reset_index(drop=True)
 
 
 def mean_hits(of_seed: dict[int, Scores], labels: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""`make bench`: our input path and training step beside what a user would write, on this machine, in one run.
+"""`make bench`: our input path, training step and MCR beside what a user would write, on this machine, in one run.
 
 The other side is `ImageFolder` + `DataLoader` with per-image transforms: same pictures, network, batch size and
 augmentations (crop, mirror, deformation). Both are held against the machine's matrix product, the ceiling of any
-training step.
+training step. MCR's other side is scikit-learn's multinomial regression on the same scores, at P1's size.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from torchvision.transforms import v2
 
 from shoplens import sources
 from shoplens.backbones import load_backbone
+from shoplens.bench_mcr import bench_mcr
 from shoplens.catalogue import Catalogue
 from shoplens.classifiers import FlatClassifier
 from shoplens.images import Augmentation, Batches, open_store
@@ -133,11 +134,12 @@ def compare(catalogue: Catalogue, count: int, size: int, backbone_name: str) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the comparison for one or two networks."""
+    """Print the comparisons: input and training for one or two networks, then MCR (minutes at its full size)."""
     parser = argparse.ArgumentParser(prog="python -m shoplens.bench", description=main.__doc__)
     parser.add_argument("--dataset", default="bazaar")
     parser.add_argument("--images", type=int, default=1024, help="images an epoch")
     parser.add_argument("--networks", nargs="*", default=["small_vgg:64", "squeezenet1_1:128"], help="name:pixels")
+    parser.add_argument("--mcr-images", type=int, default=600_000, help="images of the MCR comparison, 0: without it")
     given = parser.parse_args(arguments)
     device = pick_device()
     catalogue = sources.prepare(given.dataset)
@@ -151,6 +153,13 @@ def main(arguments: list[str] | None = None) -> int:
         table["of the ceiling"] = (table["GFLOP/s"] / ceiling).map("{:.0%}".format)
         print(f"\n{name} at {size} px, images per second")
         print(table.astype(object).where(table.notna(), None).to_markdown(index=False, floatfmt=",.0f"))
+    if given.mcr_images:
+        sides = bench_mcr(given.mcr_images)
+        print(f"\nMCR and scikit-learn's multinomial regression, {given.mcr_images:,} images, 10 + 129 categories; "
+              f"scikit-learn fits what MCR's first step does")
+        print(pd.DataFrame(sides).T.rename_axis("side").reset_index()[
+            ["side", "seconds_first_step", "seconds", "peak_gib", "objective_first_step", "leaf_accuracy"]].to_markdown(
+            index=False, floatfmt=".3g"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
     print(f"\nmedians of three repeats; peak memory of this process {peak:,.0f} MiB")
     return 0
