@@ -300,3 +300,10 @@ def test_one_attribute_beats_all_of_them_in_the_papers_table_2():
     assert table["MACC-branC", "pants_length"] > table["MACC-branC", "all"]
     assert table["ACC-branC"].idxmax() == "all"
     assert "all" not in table["ACC-branA"]
+
+
+def test_gains_need_the_baseline_and_a_common_seed():
+    scores = Scores("leaf", {"test": np.arange(2)}, {"test": np.eye(2)})
+    with pytest.raises(ValueError, match="gains over bCNN"):
+        analysis.gain_table({"ssCNN": {0: scores}}, np.arange(2))
+    assert analysis.gain_table({"bCNN": {0: scores}, "ssCNN": {1: scores}}, np.arange(2)).empty

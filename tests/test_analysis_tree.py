@@ -88,15 +88,16 @@ def test_mistakes_equal_loops(rng):
         assert 1 <= r.distance <= 3
 
 
-def test_who_makes_no_mistake_has_no_row_and_who_guesses_errs_as_chance_does(rng):
+def test_who_makes_no_mistake_has_no_distance_and_who_guesses_errs_as_chance_does(rng):
     hierarchy = random_tree(rng, 2, 4, 8)
     _, truth = problem(rng, hierarchy, 4000)
     labels, rows = truth[-1], np.arange(4000)
     right = Scores("layer2", {"test": rows}, {"test": np.eye(8)[labels]})
     guess = Scores("layer2", {"test": rows}, {"test": rng.normal(size=(4000, 8))})
-    assert analysis.mistakes({"right": {0: right}}, labels, hierarchy).empty
-    table = analysis.mistakes({"right": {0: right}, "guess": {0: guess}}, labels, hierarchy)
-    assert table["variant"].tolist() == ["guess"]
+    none = analysis.mistakes({"right": {0: right}}, labels, hierarchy)
+    assert none["errors"].item() == 0
+    assert none[["inside_root", "distance"]].isna().all(axis=None)
+    table = analysis.mistakes({"guess": {0: guess}}, labels, hierarchy)
     pairs = [_climb(hierarchy, a, b) for a in range(8) for b in range(8) if a != b]
     assert table["inside_root"].item() == pytest.approx(sum(d < 3 for d in pairs) / 56, abs=0.03)
     assert table["distance"].item() == pytest.approx(sum(pairs) / 56, abs=0.03)

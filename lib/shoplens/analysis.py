@@ -82,14 +82,17 @@ def gain_table(answers: Answers, labels: np.ndarray, against: str = "bCNN", draw
     other's score), low, high (paired bootstrap over images of the mean over seeds), seeds, spread (standard deviation
     of the gain over seeds, 0 for one), p_values (McNemar's, one a seed), verdict.
 
-    Both variants are compared seed by seed, so only seeds that both have count. verdict: "better" or "worse" where
+    Both variants are compared seed by seed, so only seeds that both have count, and a variant that shares none has no
+    row. Raises ValueError where `against` has not been run. verdict: "better" or "worse" where
     the interval excludes 0 and every seed's gain has the same sign; else "inside the noise".
     """
+    if against not in answers:
+        raise ValueError(f"gains over {against} need its scores; there are those of {list(answers)}")
     table = []
     for variant, of_seed in answers.items():
-        if variant == against:
-            continue
         seeds = sorted(set(of_seed) & set(answers[against]))
+        if variant == against or not seeds:
+            continue
         own, other = ({s: answers[name][s] for s in seeds} for name in (variant, against))
         truth = labels[own[seeds[0]].rows["test"]]
         p_values = [metrics.mcnemar(own[s].hits(labels), other[s].hits(labels)) for s in seeds]
@@ -149,17 +152,16 @@ def tree_distance(hierarchy: Hierarchy, truth: np.ndarray, predicted: np.ndarray
 
 def mistakes(answers: Answers, labels: np.ndarray, hierarchy: Hierarchy, **told) -> pd.DataFrame:
     """How bad the errors are, a row a variant and seed: errors, inside_root (share of errors inside the right root),
-    distance (mean tree distance of an error, at least 1)."""
+    distance (mean tree distance of an error, at least 1); both NaN where nothing was wrong."""
     table = []
     for variant, of_seed in answers.items():
         for seed, scores in of_seed.items():
             truth, predicted = labels[scores.rows["test"]], scores.values["test"].argmax(axis=1)
             wrong = predicted != truth
             far = tree_distance(hierarchy, truth[wrong], predicted[wrong])
-            if wrong.any():
-                table.append(told | {"variant": variant, "seed": seed, "errors": int(wrong.sum()),
-                                     "inside_root": float((far < len(hierarchy.layers)).mean()),
-                                     "distance": float(far.mean())})
+            table.append(told | {"variant": variant, "seed": seed, "errors": len(far),
+                                 "inside_root": float((far < len(hierarchy.layers)).mean()) if len(far) else np.nan,
+                                 "distance": float(far.mean()) if len(far) else np.nan})
     return pd.DataFrame(table)
 
 

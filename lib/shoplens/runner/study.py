@@ -190,7 +190,7 @@ def _check_run(name: str, run: dict, study: Study) -> None:
     unknown = sorted(set(run) - RUN_KEYS)
     if unknown:
         raise StudyError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(sorted(RUN_KEYS))}")
-    if run.get("seeds", False) not in (True, False, "first"):
+    if not isinstance(run.get("seeds", False), bool) and run["seeds"] != "first":
         raise StudyError(f"{where}: seeds is true, false or first, got {run['seeds']}")
     missing = [key for key in ("notebook", "outputs") if not run.get(key)]
     if missing:
