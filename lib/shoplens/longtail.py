@@ -15,9 +15,10 @@ def logit_adjust(scores: np.ndarray, counts: np.ndarray, tau: float) -> np.ndarr
 
     scores: N×C logits of a network trained by cross-entropy. counts: C training images a class. τ = 1 turns
     log P(c|x) into log P(x|c) up to a constant an image, whose best class is best for MACC; τ = 0 changes nothing.
-    A class nobody was trained on keeps its score as if it had one image.
+    A class nobody was trained on is helped no more than the most common one: nothing is known that could be adjusted.
     """
-    counts = np.maximum(np.asarray(counts, float), 1)
+    counts = np.asarray(counts, float)
+    counts = np.where(counts > 0, counts, counts.max())
     return np.asarray(scores) - tau * np.log(counts / counts.sum())
 
 
