@@ -26,7 +26,7 @@ def test_nothing_to_adjust(rng):
 
 def test_an_untrained_class_is_helped_no_more_than_the_most_common():
     scores, counts = np.zeros((1, 3)), np.array([0, 8, 2])
-    adjusted = logit_adjust(scores, counts, 1.0)[0]
+    adjusted = longtail.logit_adjust(scores, counts, 1.0)[0]
     assert adjusted[0] == adjusted[1] < adjusted[2]
     assert adjusted[2] - adjusted[1] == pytest.approx(np.log(8 / 2))
 
