@@ -152,7 +152,9 @@ class Pooled(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.kind == "gem":
-            pooled = maps.clamp_min(1e-6).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
+            maps = maps.clamp_min(1e-6)
+            top = maps.detach().amax(dim=(2, 3), keepdim=True)     # cancels; without it a large p leaves float32
+            pooled = (maps / top).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p) * top.flatten(1)
         else:
             pooled = maps.mean(dim=(2, 3)) if self.kind == "average" else maps.amax(dim=(2, 3))
         return F.normalize(pooled, dim=1)

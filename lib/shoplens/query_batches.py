@@ -41,8 +41,8 @@ def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarra
     label: what else decides them (network, weights), part of the file's key with the images and the rows. N is the
     number of rows of the store; rows not in `data` are zero. A second call opens the file.
     """
-    key = hashlib.sha256(json.dumps([label, data.store.digest, data.store.size, list(map(int, data.rows)), data.mean,
-                                     data.std]).encode()).hexdigest()[:16]
+    known = [label, data.store.digest, data.store.folder.name, list(map(int, data.rows)), data.mean, data.std]
+    key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]      # the folder's name: size, interpolation
     folder = paths.cache_dir() / "activations" / key
     if not (folder / "maps.npy").exists():
         device = next(frozen.parameters()).device
@@ -54,7 +54,7 @@ def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarra
                 if array is None:
                     array = np.lib.format.open_memmap(temporary / "maps.npy", mode="w+", dtype=np.float32,
                                                       shape=(len(data.store), *maps.shape[1:]))
-                array[batch["rows"].numpy()] = maps
+                array[batch["rows"].cpu().numpy()] = maps
             array.flush()
     return np.load(folder / "maps.npy", mmap_mode="r")
 
@@ -100,9 +100,9 @@ class QueryBatches:
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
             found = self._mine(order[start:stop], epoch, start, memory)
             for group in np.array_split(np.arange(len(found)), -(-len(found) // self.batch_size)):
-                mine = [found[i] for i in group[rank::world]]
-                if not mine:
+                if len(group) < world:
                     raise ValueError(f"a batch of {len(group)} cannot be shared by {world} processes: raise BATCH_SIZE")
+                mine = [found[i] for i in group[rank::world]]
                 yield self._batch(mine, device) | {"share": len(mine) * world / len(group)}
         if rank == 0:
             self._remember(epoch, memory)
@@ -156,7 +156,8 @@ class _Rows:
 
 def ranking_loss(features: Tensor, candidates: list[dict], margin: float = 0.1,
                  plain: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 3 + Eq. 4 of a batch of queries, divided by the number of triplets in it, and how many still violate.
+    """Eq. 3 + Eq. 4 of a batch of queries, divided by the number of triplets mined for it; and logs: triplets a query,
+    and the two parts of the loss.
 
     features: U×D of the batch's images. candidates: positions in them, as `QueryBatches` gives them. A batch without
     a triplet costs 0.

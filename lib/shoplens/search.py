@@ -44,6 +44,21 @@ def _nearest(queries: np.ndarray, features: np.ndarray, k: int) -> tuple[np.ndar
     return faiss.knn(queries, features, k)
 
 
+def rank(features, split, items: np.ndarray, k: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Search a `protocols.SearchSplit` exactly: hits (bools), row numbers and squared distances, all Q×k.
+
+    features: whatever gives float32 M×D for M row numbers, such as an array over all rows. items: product of every
+    row. A query that stands in the gallery does not find itself; galleries of fewer than k images leave rows −1,
+    which are no hits.
+    """
+    gallery = ((split.gallery[start:start + 65536], features[split.gallery[start:start + 65536]])
+               for start in range(0, len(split.gallery), 65536))
+    distances, ids = search_exact(features[split.queries], gallery, k + 1)
+    itself = ids == split.queries[:, None]
+    distances, ids = merge(np.where(itself, np.inf, distances), np.where(itself, -1, ids), k)
+    return (ids >= 0) & (items[ids] == items[split.queries][:, None]), ids, distances
+
+
 def build_index(sample: np.ndarray, gallery: Chunks, factory: str) -> faiss.Index:
     """An approximate index by faiss's description, trained on a sample and filled chunk by chunk.
 
@@ -66,8 +81,9 @@ def build_index(sample: np.ndarray, gallery: Chunks, factory: str) -> faiss.Inde
 def search_index(index: faiss.Index, queries: np.ndarray, k: int = 20,
                  probes: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Approximate distances and ids, both Q×k, by (distance, id). probes: cells an inverted-file index visits."""
-    if isinstance(index, faiss.IndexIVF):
-        index.nprobe = probes
+    cells = faiss.try_extract_index_ivf(index)      # inside a rotation or a refinement too
+    if cells is not None:
+        cells.nprobe = probes
     return merge(*index.search(np.ascontiguousarray(queries, np.float32), k), k)
 
 
@@ -115,9 +131,14 @@ class Whitening:
         dual = width > count
         products = (centred @ centred.T if dual else centred.T @ centred).astype(np.float64) / (count - 1)
         variance, vectors = np.linalg.eigh(products)
-        variance, vectors = variance[::-1][:dimensions], vectors[:, ::-1][:, :dimensions]
+        variance, vectors = variance[::-1], vectors[:, ::-1]
+        spread = int((variance > 1e-6 * variance[0]).sum())     # less is rounding, and may be negative
+        if dimensions > spread:
+            raise ValueError(f"{count} features spread along {spread} directions only, asked for {dimensions}: take "
+                             f"more, or more different, features or fewer dimensions")
+        variance, vectors = variance[:dimensions], vectors[:, :dimensions]
         if dual:    # from the eigenvectors of X Xᵀ to those of Xᵀ X, unit length again
-            vectors = centred.T @ (vectors / np.sqrt(np.maximum(variance * (count - 1), 1e-30)))
+            vectors = centred.T @ (vectors / np.sqrt(variance * (count - 1)))
         return cls(mean.astype(np.float32), (vectors / np.sqrt(variance + floor)).astype(np.float32))
 
     def apply(self, features: np.ndarray, dimensions: int | None = None) -> np.ndarray:
