@@ -10,9 +10,9 @@ from shoplens.candidates import (
     Candidates,
     Memory,
     Mining,
-    ambiguous_positive_loss,
+    ambiguous_positive_terms,
     distance,
-    hard_negative_loss,
+    hard_negative_terms,
     refreshes,
     select,
 )
@@ -253,26 +253,27 @@ def test_losses_equal_loops(plain):
     to_many = [_apart([query.tolist(), other], 0, 1, plain) for other in many.tolist()]
     hard = sum(max(0.0, to_one + 0.3 - far) for far in to_many)
     ambiguous = sum(max(0.0, far + 0.3 - to_one) for far in to_many)
-    assert hard_negative_loss(query, one, many, 0.3, plain).item() == pytest.approx(hard)
-    assert ambiguous_positive_loss(query, many, one, 0.3, plain).item() == pytest.approx(ambiguous)
+    assert hard_negative_terms(query, one, many, 0.3, plain).sum().item() == pytest.approx(hard)
+    assert ambiguous_positive_terms(query, many, one, 0.3, plain).sum().item() == pytest.approx(ambiguous)
     assert min(hard, ambiguous) > 0
 
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_gradients_of_the_losses_by_finite_differences(plain):
     query, one, many = _vectors()
-    assert torch.autograd.gradcheck(lambda q, p, n: hard_negative_loss(q, p, n, 0.3, plain), (query, one, many))
-    assert torch.autograd.gradcheck(lambda q, p, n: ambiguous_positive_loss(q, p, n, 0.3, plain), (query, many, one))
+    assert torch.autograd.gradcheck(lambda q, p, n: hard_negative_terms(q, p, n, 0.3, plain), (query, one, many))
+    assert torch.autograd.gradcheck(lambda q, p, n: ambiguous_positive_terms(q, p, n, 0.3, plain), (query, many, one))
 
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_nothing_is_lost_and_nothing_moves_where_nothing_violates(plain):
     near, far = torch.tensor([1.0, 0.0]), torch.tensor([[-1.0, 0.0], [0.0, -1.0]])
-    cases = [(hard_negative_loss, near, near.clone(), far), (ambiguous_positive_loss, near, near.expand(3, 2), far[0]),
-             (hard_negative_loss, near, far[0], far[:0]), (ambiguous_positive_loss, near, far[:0], near.clone())]
-    for loss, *vectors in cases:
+    cases = [(hard_negative_terms, near, near.clone(), far),
+             (ambiguous_positive_terms, near, near.expand(3, 2), far[0]),
+             (hard_negative_terms, near, far[0], far[:0]), (ambiguous_positive_terms, near, far[:0], near.clone())]
+    for terms, *vectors in cases:
         vectors = [v.clone().requires_grad_() for v in vectors]
-        value = loss(*vectors, 0.1, plain)
+        value = terms(*vectors, 0.1, plain).sum()
         value.backward()
         assert value.item() == 0
         assert all(not v.grad.any() for v in vectors)

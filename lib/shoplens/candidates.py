@@ -59,22 +59,22 @@ def distance(a: Tensor, b: Tensor, plain: bool = False) -> Tensor:
     return squared.clamp_min(1e-12).sqrt() if plain else squared
 
 
-def hard_negative_loss(query: Tensor, positive: Tensor, negatives: Tensor, margin: float = 0.1,
-                       plain: bool = False) -> Tensor:
-    """Eq. 3 of one query: Σ over negatives of max(0, D(q, p') + margin − D(q, n)).
+def hard_negative_terms(query: Tensor, positive: Tensor, negatives: Tensor, margin: float = 0.1,
+                        plain: bool = False) -> Tensor:
+    """Terms of Eq. 3 of one query, max(0, D(q, p') + margin − D(q, n)), one a negative.
 
-    query, positive: D. negatives: M×D, M may be 0 (the sum is then 0).
+    query, positive: D. negatives: M×D → M, and M may be 0.
     """
-    return F.relu(distance(query, positive, plain) + margin - distance(query, negatives, plain)).sum()
+    return F.relu(distance(query, positive, plain) + margin - distance(query, negatives, plain))
 
 
-def ambiguous_positive_loss(query: Tensor, positives: Tensor, negative: Tensor, margin: float = 0.1,
-                            plain: bool = False) -> Tensor:
-    """Eq. 4 of one query: Σ over positives of max(0, D(q, p) + margin − D(q, n')).
+def ambiguous_positive_terms(query: Tensor, positives: Tensor, negative: Tensor, margin: float = 0.1,
+                             plain: bool = False) -> Tensor:
+    """Terms of Eq. 4 of one query, max(0, D(q, p) + margin − D(q, n')), one a positive.
 
-    query, negative: D. positives: M×D, M may be 0.
+    query, negative: D. positives: M×D → M, and M may be 0.
     """
-    return F.relu(distance(query, positives, plain) + margin - distance(query, negative, plain)).sum()
+    return F.relu(distance(query, positives, plain) + margin - distance(query, negative, plain))
 
 
 @dataclass

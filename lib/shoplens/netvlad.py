@@ -28,20 +28,21 @@ def descriptors(maps: Tensor) -> Tensor:
     return F.normalize(maps.flatten(2), dim=1).transpose(1, 2)
 
 
-def initialise(sample: np.ndarray, clusters: int = 64, *, assignment: str = "v1", iterations: int = 100,
-               seed: int = 0) -> Start:
+def initialise(sample: np.ndarray, clusters: int = 64, *, assignment: str = "v1", iterations: int = 40,
+               restarts: int = 3, seed: int = 0) -> Start:
     """Centres by k-means on a sample of descriptors, and α so that the runner-up gets a hundredth of the best.
 
     sample: M×C floats of unit length, M ≥ clusters. "v1": α = −log(0.01) / mean gap of the two largest dot products
-    with normalised centres; "v2": of the two smallest squared distances. All of the sample is used.
+    with normalised centres; "v2": of the two smallest squared distances. All of the sample is used, and the best of
+    some restarts is taken.
     Raises ValueError for fewer descriptors than clusters.
     """
     _known(assignment, ASSIGNMENTS, "assignment")
     sample = np.ascontiguousarray(sample, np.float32)
     if len(sample) < clusters:
         raise ValueError(f"{clusters} centres need at least as many descriptors, got {len(sample)}")
-    kmeans = faiss.Kmeans(sample.shape[1], clusters, niter=iterations, seed=seed, min_points_per_centroid=1,
-                          max_points_per_centroid=len(sample))
+    kmeans = faiss.Kmeans(sample.shape[1], clusters, niter=iterations, nredo=restarts, seed=seed,
+                          min_points_per_centroid=1, max_points_per_centroid=len(sample))
     kmeans.train(sample)
     centres = kmeans.centroids
     if assignment == "v1":
@@ -174,11 +175,13 @@ class Descriptor(nn.Module):
         return self.head(self.block(activations))
 
 
-def cut_trunk(trunk: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+def cut_trunk(trunk: nn.Sequential, last_relu: bool = True) -> tuple[nn.Sequential, nn.Sequential]:
     """The trunk as its frozen part and its last block: what follows the last pooling that has a convolution after it,
     without a pooling at the very end (P2 §3: VGG-16 is cut before conv5, whose map is taken before pool5).
 
-    Raises ValueError for trunks that are no plain sequence, and where no pooling stands inside.
+    last_relu: False takes the map before its last ReLU too, as the code the paper builds on does; trunks whose block
+    ends in something else, such as SqueezeNet's, stay as they are. Raises ValueError for trunks that are no plain
+    sequence, and where no pooling stands inside.
     """
     if not isinstance(trunk, nn.Sequential):
         raise ValueError(f"a {type(trunk).__name__} is no plain sequence of layers to be cut: choose small_vgg, "
@@ -189,6 +192,8 @@ def cut_trunk(trunk: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     if not pools:
         raise ValueError("this trunk has no pooling inside, so it has no last block to learn")
+    if not last_relu and isinstance(layers[-1], nn.ReLU):
+        layers.pop()
     return nn.Sequential(*layers[:pools[-1] + 1]), nn.Sequential(*layers[pools[-1] + 1:])
 
 

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from shoplens import paths
-from shoplens.candidates import Candidates, Memory, Mining, ambiguous_positive_loss, hard_negative_loss, refreshes
+from shoplens.candidates import Candidates, Memory, Mining, ambiguous_positive_terms, hard_negative_terms, refreshes
 from shoplens.images import Batches, ImageStore
+
+DRIFT_IMAGES = 256      # gallery images whose movement between two refreshes is measured
 
 
 class TooMuch(MemoryError):
@@ -74,7 +76,9 @@ class QueryBatches:
     all rows of the store. rows: the training queries. interval: queries between two extractions of all features in
     the first epochs; it doubles every `halve_every` (P2 §4.1). memory_file: where remembered hard negatives are kept
     between epochs, so that a resumed training mines what an undisturbed one would. watch: rows of queries whose
-    candidates are kept, an entry a refresh, in `seen`.
+    candidates are kept in `seen`, an entry a refresh: epoch, queries before it, candidates. `drift` holds for each
+    refresh but the first how far features had moved since the one before: epoch, queries before it, mean squared
+    distance over some gallery images. Both begin anew where a training is resumed.
     """
 
     model: nn.Module
@@ -89,6 +93,8 @@ class QueryBatches:
     seed: int = 0
     watch: tuple[int, ...] = ()
     seen: list[tuple[int, int, Candidates]] = field(default_factory=list)
+    drift: list[tuple[int, int, float]] = field(default_factory=list)
+    _before: np.ndarray | None = None
 
     def epoch(self, epoch: int, device: torch.device | str = "cpu", rank: int = 0,
               world: int = 1) -> Iterator[dict]:
@@ -115,6 +121,10 @@ class QueryBatches:
         place[needed] = np.arange(len(needed))
         features = _Rows(extract(self.model, self.maps, needed), place)
         self.model.train(was_training)
+        some = features[self.mining.gallery[:: -(-len(self.mining.gallery) // DRIFT_IMAGES)]]
+        if self._before is not None:
+            self.drift.append((epoch, start, float(np.mean(np.sum((some - self._before) ** 2, axis=1)))))
+        self._before = some.copy()
         found = self.mining.mine(queries, features, memory, (self.seed, epoch, start))
         self.seen += [(epoch, start, one) for one in found if one.query in self.watch]
         return found
@@ -156,21 +166,24 @@ class _Rows:
 
 def ranking_loss(features: Tensor, candidates: list[dict], margin: float = 0.1,
                  plain: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 3 + Eq. 4 of a batch of queries, divided by the number of triplets mined for it; and logs: triplets a query,
-    and the two parts of the loss.
+    """Eq. 3 + Eq. 4 of a batch of queries, and logs: triplets a query, the share of them that violate the margin under
+    the weights as they are now, and the two parts of the loss.
 
-    features: U×D of the batch's images. candidates: positions in them, as `QueryBatches` gives them. A batch without
-    a triplet costs 0.
+    The sum is divided by the number of violating triplets, as in the code the paper builds on: candidates were mined
+    with older features, and those that are in order by now would only dilute the step. features: U×D of the batch's
+    images. candidates: positions in them, as `QueryBatches` gives them. Where nothing violates the loss is 0.
     """
-    negatives = positives = features.sum() * 0.0
-    triplets = 0
+    negatives, positives = [features.new_zeros(0)], [features.new_zeros(0)]
     for c in candidates:
         query = features[c["query"]]
-        negatives = negatives + hard_negative_loss(query, features[c["positive"]], features[c["hard_negatives"]],
-                                                   margin, plain)
-        positives = positives + ambiguous_positive_loss(query, features[c["ambiguous_positives"]],
-                                                        features[c["nearest_negative"]], margin, plain)
-        triplets += len(c["hard_negatives"]) + len(c["ambiguous_positives"])
-    return (negatives + positives) / max(triplets, 1), {
-        "triplets": torch.tensor(triplets / len(candidates)), "negative_loss": negatives.detach() / max(triplets, 1),
-        "positive_loss": positives.detach() / max(triplets, 1)}
+        negatives.append(hard_negative_terms(query, features[c["positive"]], features[c["hard_negatives"]], margin,
+                                             plain))
+        positives.append(ambiguous_positive_terms(query, features[c["ambiguous_positives"]],
+                                                  features[c["nearest_negative"]], margin, plain))
+    negatives, positives = torch.cat(negatives), torch.cat(positives)
+    triplets = len(negatives) + len(positives)
+    violating = (negatives > 0).sum() + (positives > 0).sum()
+    divisor = violating.clamp_min(1)
+    loss = (negatives.sum() + positives.sum() + features.sum() * 0.0) / divisor     # the last: a graph in any case
+    return loss, {"triplets": torch.tensor(triplets / len(candidates)), "violating": violating / max(triplets, 1),
+                  "negative_loss": negatives.sum() / divisor, "positive_loss": positives.sum() / divisor}
