@@ -1,0 +1,94 @@
+"""Search networks put together from what earlier runs left: trunk, stored activations, learned block and head."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from shoplens.backbones import Backbone, load_backbone
+from shoplens.catalogue import Catalogue
+from shoplens.images import Batches, ImageStore, open_store
+from shoplens.netvlad import Descriptor, NetVLAD, Pooled, Start, cut_trunk
+from shoplens.protocols import Protocol
+from shoplens.query_batches import store_activations
+
+GLOBAL, GEM = "global", "gem"       # features that are not local weights of `netvlad.LocalWeights`
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all networks of a protocol stand on. maps: activations of the frozen part, float32 N×C×h×w, for `rows`.
+    block: the last block as it was before learning (copy it before you train it)."""
+
+    backbone: Backbone
+    frozen: nn.Module
+    block: nn.Module
+    store: ImageStore
+    maps: np.ndarray
+    rows: np.ndarray
+
+
+def trunk_label(run, parameters: dict, backbone: Backbone) -> str:
+    """What decides a trunk's activations, for their key: the weights' hash, or the run they come from."""
+    learned = run.record(parameters["TRUNK_FROM"])["fingerprint"] if uses_run(parameters) else ""
+    return f"{parameters['BACKBONE']} {backbone.weights.get('sha256', '')} {learned} width {parameters['WIDTH']}"
+
+
+def uses_run(parameters: dict) -> bool:
+    """Are the trunk's weights those of an earlier run?"""
+    return not parameters["PRETRAINED"] and bool(parameters["TRUNK_FROM"])
+
+
+def load_trunk(run, parameters: dict) -> Backbone:
+    """The pretrained network of a run with parameters BACKBONE, PRETRAINED, WIDTH and TRUNK_FROM: ImageNet's weights,
+    or the trunk of that earlier run where there are none."""
+    backbone = load_backbone(parameters["BACKBONE"], parameters["PRETRAINED"], width=parameters["WIDTH"])
+    if uses_run(parameters):
+        file = run.input(parameters["TRUNK_FROM"], "model.pt")
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        backbone.trunk.load_state_dict({name.removeprefix("trunk."): value for name, value in state.items()
+                                        if name.startswith("trunk.")})
+    return backbone
+
+
+def open_ground(run, catalogue: Catalogue, protocol: Protocol, parameters: dict, device) -> Ground:
+    """Trunk cut in two and its stored activations for every image of the protocol. parameters: those of the run of
+    notebook 08 (see `load_trunk`; IMAGE_SIZE, LAST_RELU)."""
+    backbone = load_trunk(run, parameters)
+    frozen, block = cut_trunk(backbone.trunk.to(device).eval(), parameters["LAST_RELU"])
+    store = open_store(catalogue.files(), parameters["IMAGE_SIZE"])
+    rows = np.unique(np.concatenate([r for own in protocol.splits.values() for r in (own.queries, own.gallery)]))
+    maps = store_activations(frozen, Batches(store, rows, {}, 64, backbone.mean, backbone.std),
+                             trunk_label(run, parameters, backbone))
+    return Ground(backbone, frozen, block, store, maps, rows)
+
+
+def save_start(start: Start, file: Path) -> None:
+    """Plain arrays in one .npz."""
+    np.savez(file, centres=start.centres.numpy(), alpha=start.alpha, direction=start.direction.numpy())
+
+
+def load_start(file: Path) -> Start:
+    """Read what `save_start` wrote."""
+    with np.load(file) as known:
+        return Start(torch.from_numpy(known["centres"]), float(known["alpha"]), torch.from_numpy(known["direction"]))
+
+
+def make_head(feature: str, start: Start, assignment: str) -> nn.Module:
+    """"global": NetVLAD (Eq. 1). "relu", "sigmoid", "hidden", "norm": NetVLAD with such weights (Eq. 2). "gem":
+    generalised-mean pooling, which P2 does not have."""
+    if feature == GEM:
+        return Pooled("gem")
+    return NetVLAD(start, assignment, None if feature == GLOBAL else feature)
+
+
+def restore(run, run_id: str, ground: Ground, start: Start, assignment: str, device) -> Descriptor:
+    """The learned network of a run of notebook 09, in eval mode; `ground` must be that of its start."""
+    feature = run.record(run_id)["parameters"]["FEATURE"]
+    model = Descriptor(copy.deepcopy(ground.block), make_head(feature, start, assignment)).to(device)
+    file = run.results / "artefacts" / run_id / "model.pt"
+    model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+    return model.eval()
