@@ -119,7 +119,7 @@ class QueryBatches:
         needed = np.union1d(queries, self.mining.gallery)
         place = np.full(len(self.maps), -1)
         place[needed] = np.arange(len(needed))
-        features = _Rows(extract(self.model, self.maps, needed), place)
+        features = RowFeatures(extract(self.model, self.maps, needed), place)
         self.model.train(was_training)
         some = features[self.mining.gallery[:: -(-len(self.mining.gallery) // DRIFT_IMAGES)]]
         if self._before is not None:
@@ -154,7 +154,7 @@ class QueryBatches:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class RowFeatures:
     """Features of some rows, addressed by row number of the store."""
 
     features: np.ndarray

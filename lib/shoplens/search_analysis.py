@@ -1,0 +1,161 @@
+"""What the learned search does: networks by what they learned from, features side by side, distractors (P2 §5)."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from shoplens import ranking
+from shoplens.images import normalise
+from shoplens.protocols import Protocol, SearchSplit
+from shoplens.query_batches import RowFeatures, extract
+from shoplens.search import Chunks, rank, search_exact
+from shoplens.search_network import GEM, GLOBAL
+
+SELECTIONS = ("closest", "20th", "20th+Pos10")      # P2 Table 4
+FEATURES = {GLOBAL: "G", GEM: "gem"}                # every other feature is local, L
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A run of notebook 09. feature: "G", "L" (with weights by ReLU), "L-norm" …, "gem". selection: one of
+    SELECTIONS, or what else it was. start: run of notebook 08 it began from."""
+
+    run: str
+    start: str
+    feature: str
+    selection: str
+    seed: int
+    repeat: int
+
+
+def selection_name(parameters: dict) -> str:
+    """"closest", "20th", "20th+Pos10", or such a name for other ranks and counts."""
+    rank_, ambiguous = parameters["POSITIVE_RANK"], parameters["AMBIGUOUS"]
+    name = "closest" if rank_ == 1 else f"{rank_}th"
+    return f"{name}+Pos{ambiguous}" if ambiguous else name
+
+
+def learned_networks(run, names: list[str]) -> list[Learned]:
+    """Those runs of notebook 09 that are among the inputs of `run`, by what they learned from. names: runs."""
+    found = []
+    for name in names:
+        for run_id in run.inputs(name):
+            record = run.record(run_id)
+            told = record["parameters"]
+            feature = FEATURES.get(told["FEATURE"], "L" if told["FEATURE"] == "relu" else f"L-{told['FEATURE']}")
+            found.append(Learned(run_id, told["START_FROM"], feature, selection_name(told), record["seed"],
+                                 told["REPEAT"]))
+    return found
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Features side by side, [L+G]: rows → the parts' features of those rows, one after the other, over √parts so
+    that the whole has unit length again (which changes no ranking)."""
+
+    parts: tuple
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([part[rows] for part in self.parts], axis=1) / np.sqrt(len(self.parts), dtype=np.float32)
+
+
+def features_of(model: nn.Module, maps: np.ndarray, split: SearchSplit) -> RowFeatures:
+    """Features of a split's queries and gallery, addressed by row number."""
+    rows = np.union1d(split.queries, split.gallery)
+    place = np.full(len(maps), -1)
+    place[rows] = np.arange(len(rows))
+    return RowFeatures(extract(model, maps, rows), place)
+
+
+def expand(queries: np.ndarray, found: np.ndarray, alpha: float = 3.0) -> np.ndarray:
+    """α query expansion: each query becomes the sum of itself and its first results, weighted by similarityᵅ, at unit
+    length (Radenović et al., 2019; not in P2). queries: Q×D. found: Q×n×D features of its first n results."""
+    similarity = np.maximum(np.einsum("qd,qnd->qn", queries, found), 0) ** alpha
+    grown = queries + np.einsum("qn,qnd->qd", similarity, found)
+    return grown / np.linalg.norm(grown, axis=1, keepdims=True)
+
+
+def score(features, protocol: Protocol, split: str, k: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """AP@k and ACC@k of every query of a split, and the row numbers found, Q×k."""
+    hits, ids, _ = rank(features, protocol.splits[split], protocol.items, k)
+    return ranking.average_precision(hits, protocol.relevant(split), k), ranking.accuracy_at(hits, k), ids
+
+
+def score_among(features, protocol: Protocol, split: str, distractors: Chunks, k: int = 20,
+                whiten=None) -> tuple[np.ndarray, np.ndarray]:
+    """AP@k and ACC@k with distractors in the gallery, which pass by once and are not kept. whiten: applied to every
+    feature on its way, such as `Whitening.apply`."""
+    own, items = protocol.splits[split], protocol.items
+    whiten = whiten or (lambda told: told)
+    gallery = ((own.gallery[s:s + 4096], features[own.gallery[s:s + 4096]]) for s in range(0, len(own.gallery), 4096))
+    chunks = ((ids, whiten(told)) for ids, told in chain(gallery, distractors))
+    _, ids = search_exact(whiten(features[own.queries]), chunks, k)
+    of_catalogue = (ids >= 0) & (ids < len(items))
+    hits = of_catalogue & (items[np.where(of_catalogue, ids, 0)] == items[own.queries][:, None])
+    return ranking.average_precision(hits, protocol.relevant(split), k), ranking.accuracy_at(hits, k)
+
+
+def score_rows(precision: np.ndarray, accuracy: np.ndarray, k: int, draws: int, **told) -> list[dict]:
+    """Two tidy rows, MAP@k and ACC@k, with intervals over queries."""
+    rows = []
+    for metric, values in ((f"MAP@{k}", precision), (f"ACC@{k}", accuracy)):
+        interval = ranking.mean_interval(values, draws=draws)
+        rows.append(told | {"metric": metric, "k": k, "value": interval.value, "n": len(values),
+                            "low": interval.low, "high": interval.high})
+    return rows
+
+
+def gain_row(values: np.ndarray, against: np.ndarray, draws: int, **told) -> dict:
+    """One tidy row of a paired difference over queries, with its verdict by the interval alone."""
+    gain = ranking.mean_interval(values, against, draws=draws)
+    verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "inside the noise"
+    return told | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict}
+
+
+def distractor_images(dataset: str, count: int, size: int, seed: int = 0, batch: int = 256) -> Iterator[np.ndarray]:
+    """Batches of distractor pictures, uint8 B×size×size×3, drawn as they are asked for; none where the data set
+    cannot draw any."""
+    source = importlib.import_module(f"shoplens.sources.{dataset}")
+    if hasattr(source, "distractors"):
+        held = []
+        for one in source.distractors(count, seed=seed, size=size):
+            held.append(one.image)
+            if len(held) == batch:
+                yield np.stack(held)
+                held = []
+        if held:
+            yield np.stack(held)
+
+
+@torch.no_grad()
+def stream(pictures: Iterator[np.ndarray], frozen: nn.Module, models: list[nn.Module], mean, std,
+           first: int) -> Chunks:
+    """(ids, features) of pictures as they come, of several networks side by side: nothing but a batch is ever held.
+
+    first: id of the first picture; take the number of rows of the catalogue, so that no id is one of its rows.
+    """
+    device = next(frozen.parameters()).device
+    for batch in pictures:
+        images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(device)
+        maps = frozen(normalise(images, mean, std))
+        features = np.concatenate([model(maps).float().cpu().numpy() for model in models], axis=1)
+        yield np.arange(first, first + len(batch)), features / np.sqrt(len(models), dtype=np.float32)
+        first += len(batch)
+
+
+def as_in_table4(table: pd.DataFrame) -> pd.DataFrame:
+    """P2 Table 4: a row a protocol, feature and split, a column a selection; mean over seeds, ± deviation."""
+    def cell(values):
+        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+
+    wide = table.groupby(["protocol", "feature", "split", "selection"], sort=False)["value"].agg(cell)
+    order = [s for s in ("pre-trained", *SELECTIONS) if s in set(table["selection"])]
+    wide = wide.unstack("selection")[order].fillna("").reset_index()
+    wide.columns.name = None
+    return wide
