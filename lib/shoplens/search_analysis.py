@@ -8,14 +8,20 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from shoplens import ranking
-from shoplens.images import normalise
+from shoplens.attention import attend
+from shoplens.backbones import load_backbone
+from shoplens.catalogue import BOX, Catalogue
+from shoplens.images import Batches, normalise, open_store, warp
+from shoplens.multitask import MultitaskClassifier
 from shoplens.protocols import Protocol, SearchSplit
 from shoplens.query_batches import RowFeatures, extract
-from shoplens.search import Chunks, rank, search_exact
-from shoplens.search_network import GEM, GLOBAL
+from shoplens.search import Chunks, rank, search_exact, search_inside
+from shoplens.search_network import GEM, GLOBAL, Ground
+from shoplens.training import predict
 
 SELECTIONS = ("closest", "20th", "20th+Pos10")      # P2 Table 4
 FEATURES = {GLOBAL: "G", GEM: "gem"}                # every other feature is local, L
@@ -65,10 +71,11 @@ class Beside:
         return np.concatenate([part[rows] for part in self.parts], axis=1) / np.sqrt(len(self.parts), dtype=np.float32)
 
 
-def features_of(model: nn.Module, maps: np.ndarray, split: SearchSplit) -> RowFeatures:
-    """Features of a split's queries and gallery, addressed by row number."""
+def features_of(model: nn.Module, maps, split: SearchSplit) -> RowFeatures:
+    """Features of a split's queries and gallery, addressed by row number. maps: whatever gives activations for row
+    numbers."""
     rows = np.union1d(split.queries, split.gallery)
-    place = np.full(len(maps), -1)
+    place = np.full(rows.max() + 1, -1)
     place[rows] = np.arange(len(rows))
     return RowFeatures(extract(model, maps, rows), place)
 
@@ -101,6 +108,35 @@ def score_among(features, protocol: Protocol, split: str, distractors: Chunks, k
     return ranking.average_precision(hits, protocol.relevant(split), k), ranking.accuracy_at(hits, k)
 
 
+def score_inside(features, protocol: Protocol, split: str, of_queries: np.ndarray, of_gallery: np.ndarray,
+                 k: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """AP@k and ACC@k where each query searches its own class only (P2 §5.7, "CI"). of_…: class of each image. What
+    lies outside the class stays relevant: a wrong class costs."""
+    own, items = protocol.splits[split], protocol.items
+    _, places = search_inside(features[own.queries], of_queries, features[own.gallery], of_gallery, k)
+    found = items[own.gallery][np.maximum(places, 0)]
+    hits = (places >= 0) & (found == items[own.queries][:, None])
+    return ranking.average_precision(hits, protocol.relevant(split), k), ranking.accuracy_at(hits, k)
+
+
+def predicted_classes(run, catalogue: Catalogue, split: SearchSplit, layer: str, device,
+                      network: str = "05_bmtl_rl") -> tuple[np.ndarray, np.ndarray] | None:
+    """Class of each query and gallery image in `layer` as a multitask network of notebook 05 predicts it, which the
+    paper only suggests; None where that run is not among the inputs."""
+    if not run.inputs(network):
+        return None
+    before = run.record(run.inputs(network)[0])["parameters"]
+    backbone = load_backbone(before["BACKBONE"], before["PRETRAINED"], width=before["WIDTH"])
+    if before["ATTENTION"]:
+        backbone = attend(backbone, before["IMAGE_SIZE"])
+    sizes = {name: len(catalogue.hierarchy.classes[name]) for name in catalogue.hierarchy.layers}
+    model = MultitaskClassifier(backbone, sizes).to(device).eval()
+    model.load_state_dict(torch.load(run.input(network, "model.pt"), map_location=device, weights_only=True))
+    store = open_store(catalogue.files(), before["IMAGE_SIZE"])
+    return tuple(predict(model, Batches(store, rows, {}, 64, backbone.mean, backbone.std))[layer].argmax(axis=1)
+                 for rows in (split.queries, split.gallery))
+
+
 def score_rows(precision: np.ndarray, accuracy: np.ndarray, k: int, draws: int, **told) -> list[dict]:
     """Two tidy rows, MAP@k and ACC@k, with intervals over queries."""
     rows = []
@@ -111,9 +147,9 @@ def score_rows(precision: np.ndarray, accuracy: np.ndarray, k: int, draws: int, 
     return rows
 
 
-def gain_row(values: np.ndarray, against: np.ndarray, draws: int, **told) -> dict:
+def gain_row(values: np.ndarray, others: np.ndarray, draws: int, **told) -> dict:
     """One tidy row of a paired difference over queries, with its verdict by the interval alone."""
-    gain = ranking.mean_interval(values, against, draws=draws)
+    gain = ranking.mean_interval(values, others, draws=draws)
     verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "inside the noise"
     return told | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict}
 
@@ -159,3 +195,52 @@ def as_in_table4(table: pd.DataFrame) -> pd.DataFrame:
     wide = wide.unstack("selection")[order].fillna("").reset_index()
     wide.columns.name = None
     return wide
+
+
+def crop_maps(boxes: np.ndarray) -> torch.Tensor:
+    """Affine maps B×2×3 (see `images.warp`) that stretch each box over the whole picture. boxes: B×4, left, top, right,
+    bottom as fractions."""
+    left, top, right, bottom = torch.as_tensor(boxes, dtype=torch.float32).T
+    theta = torch.zeros(len(boxes), 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2] = right - left, left + right - 1
+    theta[:, 1, 1], theta[:, 1, 2] = bottom - top, top + bottom - 1
+    return theta
+
+
+@torch.no_grad()
+def cropped_activations(catalogue: Catalogue, rows: np.ndarray, ground: Ground, image_size: int) -> RowFeatures:
+    """Activations of the frozen part for pictures cut to their product's box, addressed by row number.
+
+    The boxes are cut from pictures of twice the size, so that a product that fills half of one keeps its detail.
+    Raises KeyError where the catalogue knows no boxes.
+    """
+    boxes = catalogue.products[BOX].to_numpy(float)[rows]
+    store = open_store(catalogue.files(), 2 * image_size)
+    device = next(ground.frozen.parameters()).device
+    told = []
+    for start in range(0, len(rows), 64):
+        part = slice(start, start + 64)
+        images = normalise(store.images(rows[part]).to(device), ground.backbone.mean, ground.backbone.std)
+        images = F.avg_pool2d(warp(images, crop_maps(boxes[part]).to(device)), 2)
+        told.append(ground.frozen(images).float().cpu().numpy())
+    place = np.full(len(catalogue), -1)
+    place[rows] = np.arange(len(rows))
+    return RowFeatures(np.concatenate(told), place)
+
+
+@dataclass(frozen=True)
+class Either:
+    """Features of queries from one source and of the gallery from another (CQ-WD): rows in `queries` are read from
+    `of_queries`, all others from `of_gallery`."""
+
+    queries: np.ndarray
+    of_queries: RowFeatures
+    of_gallery: RowFeatures
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        asked = np.isin(rows, self.queries)
+        if asked.all():
+            return self.of_queries[rows]
+        if asked.any():
+            raise ValueError("queries and gallery images were asked for together: no row may be both")
+        return self.of_gallery[rows]
