@@ -2,7 +2,8 @@
 
 The other side is `ImageFolder` + `DataLoader` with per-image transforms: same pictures, network, batch size and
 augmentations (crop, mirror, deformation). Both are held against the machine's matrix product, the ceiling of any
-training step. MCR's other side is scikit-learn's multinomial regression on the same scores, at P1's size.
+training step. MCR's other side is scikit-learn's multinomial regression on the same scores, at P1's size; search's are
+exact against approximate, stored against recomputed activations, and a plain loop.
 """
 
 import argparse
@@ -27,9 +28,11 @@ from torchvision.transforms import v2
 from shoplens import sources
 from shoplens.backbones import load_backbone
 from shoplens.bench_mcr import bench_mcr
+from shoplens.bench_search import bench_index, bench_mining, bench_stored, on_paper
 from shoplens.catalogue import Catalogue
 from shoplens.classifiers import FlatClassifier
 from shoplens.images import Augmentation, Batches, open_store
+from shoplens.netvlad import Descriptor, NetVLAD, cut_trunk, descriptors, initialise
 from shoplens.training import pick_device
 
 BATCH_SIZE = 64
@@ -133,12 +136,32 @@ def compare(catalogue: Catalogue, count: int, size: int, backbone_name: str) -> 
     return table
 
 
+def print_search(count: int, device: torch.device) -> None:
+    """Exact and approximate search of `count` features; an epoch from stored activations; mining."""
+    table = pd.DataFrame(bench_index(count)).T.rename_axis("search").reset_index()
+    print(f"\n{count:,} features of 256 numbers, streamed; milliseconds a query")
+    print(table.to_markdown(index=False, floatfmt=",.3g"))
+    print(on_paper())
+    backbone = load_backbone("squeezenet1_1", pretrained=False)
+    frozen, block = cut_trunk(backbone.trunk.to(device))
+    images = torch.rand(256, 3, 192, 192, device=device)
+    with torch.no_grad():
+        sample = descriptors(block(frozen(images[:32]))).flatten(0, 1).cpu().numpy()
+    head = NetVLAD(initialise(sample, 64, iterations=5, restarts=1)).to(device)
+    took = bench_stored(frozen, Descriptor(block, head), images)
+    print("\na pass of learning over 256 images, SqueezeNet at 192 px, seconds:",
+          ", ".join(f"{name} {seconds:.2f}" for name, seconds in took.items()))
+    print("mining 200 queries among 5,000 images, seconds:",
+          ", ".join(f"{name} {seconds:.2f}" for name, seconds in bench_mining().items()))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the comparisons: input and training for one or two networks, then MCR (minutes at its full size)."""
     parser = argparse.ArgumentParser(prog="python -m shoplens.bench", description=main.__doc__)
     parser.add_argument("--dataset", default="bazaar")
     parser.add_argument("--images", type=int, default=1024, help="images an epoch")
     parser.add_argument("--networks", nargs="*", default=["small_vgg:64", "squeezenet1_1:128"], help="name:pixels")
+    parser.add_argument("--distractors", type=int, default=1_000_000, help="size of the searched gallery, 0: no search")
     parser.add_argument("--mcr-images", type=int, default=600_000, help="images of the MCR comparison, 0: without it")
     given = parser.parse_args(arguments)
     device = pick_device()
@@ -160,6 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(pd.DataFrame(sides).T.rename_axis("side").reset_index()[
             ["side", "seconds_first_step", "seconds", "peak_gib", "objective_first_step", "leaf_accuracy"]].to_markdown(
             index=False, floatfmt=".3g"))
+    if given.distractors:
+        print_search(given.distractors, device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
     print(f"\nmedians of three repeats; peak memory of this process {peak:,.0f} MiB")
     return 0

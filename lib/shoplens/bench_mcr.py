@@ -64,7 +64,7 @@ def _time_mcr(n_images, sizes, lam, seed):
     first = mcr.fit(scores, labels, hierarchy, lam, k=None)
     seconds_first = time.perf_counter() - start
     model = mcr.fit(scores, labels, hierarchy, lam, start=first)
-    return {"seconds": time.perf_counter() - start, "seconds_first_step": seconds_first, "peak_gib": _peak_gib(),
+    return {"seconds": time.perf_counter() - start, "seconds_first_step": seconds_first, "peak_gib": peak_gib(),
             "objective_first_step": first.value / n_images, "objective": model.value / n_images,
             "evaluations": first.evaluations + model.evaluations, "evaluations_first_step": first.evaluations,
             "converged": first.converged and model.converged, "leaf_accuracy_before": mcr.leaf_accuracy(scores, labels),
@@ -88,11 +88,11 @@ def _time_scikit_learn(n_images, sizes, lam, seed):
     W[np.concatenate([judges[0].classes_, sizes[0] + judges[1].classes_])] = np.concatenate([j.coef_ for j in judges])
     objective, _ = mcr.objective(W, F, labels, sizes, lam)
     steps = sum(int(judge.n_iter_[0]) for judge in judges)
-    return {"seconds": seconds, "seconds_first_step": seconds, "peak_gib": _peak_gib(), "steps": steps,
+    return {"seconds": seconds, "seconds_first_step": seconds, "peak_gib": peak_gib(), "steps": steps,
             "objective_first_step": objective / n_images}
 
 
-def _peak_gib() -> float:
+def peak_gib() -> float:
     """Highest resident memory of this process so far."""
     if sys.platform == "linux":  # getrusage would inherit the parent's peak
         status = Path("/proc/self/status").read_text()
