@@ -77,7 +77,8 @@ def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024
     items = rng.integers(0, products, images)
     features = rng.normal(size=(images, dimensions)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    mining = Mining(items, np.arange(images), positive_rank=20, ambiguous_positives=10)
+    sampled = min(1000, images // 2)
+    mining = Mining(items, np.arange(images), sampled, positive_rank=20, ambiguous_positives=10)
     started = time.perf_counter()
     mining.mine(np.arange(queries), features, Memory(), (0,))
     ours = time.perf_counter() - started
@@ -85,7 +86,7 @@ def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024
     for query in range(queries):
         squared = np.array([np.sum((features[query] - other) ** 2) for other in features])
         positives = np.flatnonzero((items == items[query]) & (np.arange(images) != query))
-        others = np.random.default_rng((0, query)).choice(np.flatnonzero(items != items[query]), 1000, replace=False)
+        others = np.random.default_rng((0, query)).choice(np.flatnonzero(items != items[query]), sampled, replace=False)
         select(query, positives, squared[positives], others, squared[others], positive_rank=20, ambiguous_positives=10)
     return {"ours": ours, "plain loop": time.perf_counter() - started}
 
@@ -105,9 +106,10 @@ def bench_stored(frozen: torch.nn.Module, model: torch.nn.Module, images: torch.
             optimizer.step()
 
     def through(batches):
-        with torch.no_grad():
-            for part in batches:
-                yield frozen(part)
+        for part in batches:
+            with torch.no_grad():       # not around the yield: it would switch gradients off for whoever asks
+                maps = frozen(part)
+            yield maps
 
     told = {}
     for name, batches in (("stored activations", lambda: stored.split(64)),
