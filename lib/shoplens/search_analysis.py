@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import nn
 
-from shoplens import ranking
+from shoplens import paths, ranking
 from shoplens.attention import attend
 from shoplens.backbones import load_backbone
 from shoplens.catalogue import BOX, Catalogue
@@ -23,6 +24,7 @@ from shoplens.search import Chunks, rank, search_exact, search_inside
 from shoplens.search_network import GEM, GLOBAL, Ground
 from shoplens.training import predict
 
+NOTEBOOK = "09_rank_based_learning"
 SELECTIONS = ("closest", "20th", "20th+Pos10")      # P2 Table 4
 FEATURES = {GLOBAL: "G", GEM: "gem"}                # every other feature is local, L
 
@@ -47,10 +49,11 @@ def selection_name(parameters: dict) -> str:
     return f"{name}+Pos{ambiguous}" if ambiguous else name
 
 
-def learned_networks(run, names: list[str]) -> list[Learned]:
-    """Those runs of notebook 09 that are among the inputs of `run`, by what they learned from. names: runs."""
+def learned_networks(run) -> list[Learned]:
+    """The runs of notebook 09 that are among the inputs of `run`, by what they learned from, in study.yml's order."""
+    study = yaml.safe_load((paths.root() / "study.yml").read_text(encoding="utf-8"))["runs"]
     found = []
-    for name in names:
+    for name in [name for name, told in study.items() if told["notebook"] == NOTEBOOK]:
         for run_id in run.inputs(name):
             record = run.record(run_id)
             told = record["parameters"]
