@@ -25,8 +25,8 @@ def weight_heatmaps(before: np.ndarray, after: np.ndarray, mask: np.ndarray, siz
         axis.set(title=title, xlabel="score of category t")
         axis.hlines(ends[:-1], 0, len(W), color="grey", lw=1)
         axis.vlines(ends[:-1], 0, len(W), color="grey", lw=1)
-        axis.set_xticks(middle, layers, rotation=0, fontsize=9)
-        axis.set_yticks(middle, layers, rotation=90, va="center", fontsize=9)
+        axis.set_xticks(middle, layers, rotation=25, ha="right", fontsize=9)
+        axis.set_yticks(middle, layers, rotation=0, fontsize=9)
     axes[0].set_ylabel("refined category c")
     figure.tight_layout()
     return figure
