@@ -193,7 +193,7 @@ def test_frozen_part_and_block_together_are_the_whole_trunk(run, catalogue, prot
     assert not ground.maps[[0, 6, 9, 11]].any()
     torch.testing.assert_close(told, last[NEEDED], atol=1e-5, rtol=1e-5)
     assert (told < 0).any() != last_relu
-    assert not ground.block.training
+    assert not any(layer.training for layer in (*ground.frozen, *ground.block))
 
 
 def test_stored_activations_are_never_those_of_other_weights(run, catalogue, protocol):

@@ -36,9 +36,7 @@ class Protocol:
 
     def relevant(self, split: str) -> np.ndarray:
         """How many images of the gallery show each query's product: Q counts."""
-        own = self.splits[split]
-        counts = np.bincount(self.items[own.gallery], minlength=self.items.max() + 1)
-        return counts[self.items[own.queries]] - np.isin(own.queries, own.gallery)
+        return _relevant(self.items, self.splits[split].queries, self.splits[split].gallery)
 
 
 def open_protocol(catalogue: Catalogue, name: str, *, seed: int = 0,
@@ -73,11 +71,17 @@ def open_protocol(catalogue: Catalogue, name: str, *, seed: int = 0,
         of_split = {s: (np.flatnonzero(asks & (part == s)), np.flatnonzero(answers & (part == s))) for s in SPLITS}
     splits = {}
     for s, (queries, gallery) in of_split.items():
-        counts = np.bincount(codes[gallery], minlength=codes.max() + 1)[codes[queries]] - np.isin(queries, gallery)
-        splits[s] = SearchSplit(queries[(codes[queries] >= 0) & (counts > 0)], gallery)
+        splits[s] = SearchSplit(queries[_relevant(codes, queries, gallery) > 0], gallery)
         if not len(splits[s].queries):
             raise CatalogueError(f"{catalogue.name!r} has no {s} query with an answer under protocol {name!r}")
     return Protocol(name, codes, splits)
+
+
+def _relevant(items: np.ndarray, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """How many images of the gallery, itself aside, show each query's product; none where that is not known."""
+    shown = items[gallery]
+    counts = np.bincount(shown[shown >= 0], minlength=max(items.max() + 1, 1))
+    return np.where(items[queries] < 0, 0, counts[items[queries]] - np.isin(queries, gallery))
 
 
 def _places(items: list[str], ratios: tuple[int, int, int], seed: int) -> dict[str, str]:

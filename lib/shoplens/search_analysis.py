@@ -20,7 +20,7 @@ from shoplens.images import Batches, normalise, open_store, warp
 from shoplens.multitask import MultitaskClassifier
 from shoplens.protocols import Protocol, SearchSplit
 from shoplens.query_batches import RowFeatures, extract
-from shoplens.search import Chunks, rank, search_exact, search_inside
+from shoplens.search import Chunks, merge, rank, search_exact, search_inside
 from shoplens.search_network import GEM, GLOBAL, Ground
 from shoplens.training import predict
 
@@ -105,10 +105,15 @@ def score_among(features, protocol: Protocol, split: str, distractors: Chunks, k
     whiten = whiten or (lambda told: told)
     gallery = ((own.gallery[s:s + 4096], features[own.gallery[s:s + 4096]]) for s in range(0, len(own.gallery), 4096))
     chunks = ((ids, whiten(told)) for ids, told in chain(gallery, distractors))
-    _, ids = search_exact(whiten(features[own.queries]), chunks, k)
+    ids = _without_itself(*search_exact(whiten(features[own.queries]), chunks, k + 1), own.queries, k)
     of_catalogue = (ids >= 0) & (ids < len(items))
     hits = of_catalogue & (items[np.where(of_catalogue, ids, 0)] == items[own.queries][:, None])
     return ranking.average_precision(hits, protocol.relevant(split), k), ranking.accuracy_at(hits, k)
+
+
+def _without_itself(distances: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest of k + 1, without the query where it stands in the gallery (as in `search.rank`)."""
+    return merge(distances, np.where(ids == queries[:, None], -1, ids), k)[1]
 
 
 def score_inside(features, protocol: Protocol, split: str, of_queries: np.ndarray, of_gallery: np.ndarray,
@@ -116,9 +121,9 @@ def score_inside(features, protocol: Protocol, split: str, of_queries: np.ndarra
     """AP@k and ACC@k where each query searches its own class only (P2 §5.7, "CI"). of_…: class of each image. What
     lies outside the class stays relevant: a wrong class costs."""
     own, items = protocol.splits[split], protocol.items
-    _, places = search_inside(features[own.queries], of_queries, features[own.gallery], of_gallery, k)
-    found = items[own.gallery][np.maximum(places, 0)]
-    hits = (places >= 0) & (found == items[own.queries][:, None])
+    distances, places = search_inside(features[own.queries], of_queries, features[own.gallery], of_gallery, k + 1)
+    ids = _without_itself(distances, np.where(places < 0, -1, own.gallery[places]), own.queries, k)
+    hits = (ids >= 0) & (items[ids] == items[own.queries][:, None])
     return ranking.average_precision(hits, protocol.relevant(split), k), ranking.accuracy_at(hits, k)
 
 
@@ -194,7 +199,7 @@ def as_in_table4(table: pd.DataFrame) -> pd.DataFrame:
         return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
 
     wide = table.groupby(["protocol", "feature", "split", "selection"], sort=False)["value"].agg(cell)
-    order = [s for s in ("pre-trained", *SELECTIONS) if s in set(table["selection"])]
+    order = [*dict.fromkeys(s for s in ("pre-trained", *SELECTIONS, *table["selection"]) if s in wide.index.levels[-1])]
     wide = wide.unstack("selection")[order].fillna("").reset_index()
     wide.columns.name = None
     return wide
@@ -202,7 +207,8 @@ def as_in_table4(table: pd.DataFrame) -> pd.DataFrame:
 
 def crop_maps(boxes: np.ndarray) -> torch.Tensor:
     """Affine maps B×2×3 (see `images.warp`) that stretch each box over the whole picture. boxes: B×4, left, top, right,
-    bottom as fractions."""
+    bottom as fractions; a box that is not known (NaN) is the whole picture."""
+    boxes = np.where(np.isnan(boxes).any(axis=1, keepdims=True), [0.0, 0.0, 1.0, 1.0], boxes)
     left, top, right, bottom = torch.as_tensor(boxes, dtype=torch.float32).T
     theta = torch.zeros(len(boxes), 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = right - left, left + right - 1
@@ -215,7 +221,7 @@ def cropped_activations(catalogue: Catalogue, rows: np.ndarray, ground: Ground, 
     """Activations of the frozen part for pictures cut to their product's box, addressed by row number.
 
     The boxes are cut from pictures of twice the size, so that a product that fills half of one keeps its detail.
-    Raises KeyError where the catalogue knows no boxes.
+    Pictures whose box is not known stay whole. Raises KeyError where the catalogue knows no boxes at all.
     """
     boxes = catalogue.products[BOX].to_numpy(float)[rows]
     store = open_store(catalogue.files(), 2 * image_size)

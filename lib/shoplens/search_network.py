@@ -1,6 +1,8 @@
 """Search networks put together from what earlier runs left: trunk, stored activations, learned block and head."""
 
 import copy
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +33,15 @@ class Ground:
     rows: np.ndarray
 
 
-def trunk_label(run, parameters: dict, backbone: Backbone) -> str:
-    """What decides a trunk's activations, for their key: the weights' hash, or the run they come from."""
-    learned = run.record(parameters["TRUNK_FROM"])["fingerprint"] if uses_run(parameters) else ""
-    return f"{parameters['BACKBONE']} {backbone.weights.get('sha256', '')} {learned} width {parameters['WIDTH']}"
+def trunk_label(parameters: dict, backbone: Backbone) -> str:
+    """What decides a trunk's activations, for their key: the hash of published weights, else of the weights it has."""
+    published, learned = backbone.weights.get("sha256", ""), ""
+    if not published:
+        whole = hashlib.sha256()
+        for name, value in backbone.trunk.state_dict().items():
+            whole.update(name.encode() + value.cpu().numpy().tobytes())
+        learned = whole.hexdigest()
+    return f"{parameters['BACKBONE']} {published} {learned} width {parameters['WIDTH']}"
 
 
 def uses_run(parameters: dict) -> bool:
@@ -42,13 +49,23 @@ def uses_run(parameters: dict) -> bool:
     return not parameters["PRETRAINED"] and bool(parameters["TRUNK_FROM"])
 
 
+def trunk_file(run, parameters: dict) -> Path:
+    """The weights TRUNK_FROM stands for. Where the parameters are those of an earlier run (RUN), the ones that run
+    read: a network of another seed has the classifier of its own seed as input, but stands on what its start saw."""
+    name, start = parameters["TRUNK_FROM"], parameters.get("RUN")
+    if not start:
+        return run.input(name, "model.pt")
+    one_a_seed = re.compile(re.escape(name) + r"(-s\d+)?")
+    read = [run_id for run_id in run.record(start)["inputs"] if one_a_seed.fullmatch(run_id)]
+    return run.results / "artefacts" / read[0] / "model.pt"
+
+
 def load_trunk(run, parameters: dict) -> Backbone:
     """The pretrained network of a run with parameters BACKBONE, PRETRAINED, WIDTH and TRUNK_FROM: ImageNet's weights,
-    or the trunk of that earlier run where there are none."""
+    or the trunk of that earlier run where there are none (see `trunk_file`)."""
     backbone = load_backbone(parameters["BACKBONE"], parameters["PRETRAINED"], width=parameters["WIDTH"])
     if uses_run(parameters):
-        file = run.input(parameters["TRUNK_FROM"], "model.pt")
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(trunk_file(run, parameters), map_location="cpu", weights_only=True)
         backbone.trunk.load_state_dict({name.removeprefix("trunk."): value for name, value in state.items()
                                         if name.startswith("trunk.")})
     return backbone
@@ -62,7 +79,7 @@ def open_ground(run, catalogue: Catalogue, protocol: Protocol, parameters: dict,
     store = open_store(catalogue.files(), parameters["IMAGE_SIZE"])
     rows = np.unique(np.concatenate([r for own in protocol.splits.values() for r in (own.queries, own.gallery)]))
     maps = store_activations(frozen, Batches(store, rows, {}, 64, backbone.mean, backbone.std),
-                             trunk_label(run, parameters, backbone))
+                             trunk_label(parameters, backbone))
     return Ground(backbone, frozen, block, store, maps, rows)
 
 
