@@ -78,7 +78,9 @@ def _loop(features, split, k, strangers=(), classes=None) -> tuple[list, list, l
     (1, 0, "closest"), (20, 0, "20th"), (20, 10, "20th+Pos10"), (1, 10, "closest+Pos10"), (5, 0, "5th"),
     (20, 3, "20th+Pos3")])
 def test_selections_are_called_as_in_table_4(positive_rank, ambiguous, name):
-    assert selection_name({"POSITIVE_RANK": positive_rank, "AMBIGUOUS": ambiguous, "FEATURE": "relu"}) == name
+    told = {"POSITIVE_RANK": positive_rank, "AMBIGUOUS": ambiguous, "FEATURE": "relu", "PLAIN": False}
+    assert selection_name(told) == name
+    assert selection_name(told | {"PLAIN": True}) == f"{name}, plain"
 
 
 def test_learned_networks_are_told_by_what_their_records_say(scratch_root, monkeypatch):

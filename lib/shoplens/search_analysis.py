@@ -43,10 +43,12 @@ class Learned:
 
 
 def selection_name(parameters: dict) -> str:
-    """"closest", "20th", "20th+Pos10", or such a name for other ranks and counts."""
+    """"closest", "20th", "20th+Pos10", or such a name for other ranks and counts; ", plain" where the distance is not
+    squared."""
     rank_, ambiguous = parameters["POSITIVE_RANK"], parameters["AMBIGUOUS"]
     name = "closest" if rank_ == 1 else f"{rank_}th"
-    return f"{name}+Pos{ambiguous}" if ambiguous else name
+    name = f"{name}+Pos{ambiguous}" if ambiguous else name
+    return f"{name}, plain" if parameters["PLAIN"] else name
 
 
 def learned_networks(run) -> list[Learned]:
@@ -143,6 +145,14 @@ def predicted_classes(run, catalogue: Catalogue, split: SearchSplit, layer: str,
     store = open_store(catalogue.files(), before["IMAGE_SIZE"])
     return tuple(predict(model, Batches(store, rows, {}, 64, backbone.mean, backbone.std))[layer].argmax(axis=1)
                  for rows in (split.queries, split.gallery))
+
+
+def precision_of_places(places: np.ndarray, protocol: Protocol, split: str, k: int = 20) -> np.ndarray:
+    """AP@k of every query from places in the split's gallery, Q×k, −1 where it has fewer images."""
+    own, items = protocol.splits[split], protocol.items
+    found = items[own.gallery][np.maximum(places, 0)]
+    hits = (places >= 0) & (found == items[own.queries][:, None])
+    return ranking.average_precision(hits, protocol.relevant(split), k)
 
 
 def score_rows(precision: np.ndarray, accuracy: np.ndarray, k: int, draws: int, **told) -> list[dict]:
