@@ -148,7 +148,7 @@ def test_memory_outlives_an_epoch(tmp_path):
         assert told == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
         forgetful += told != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
     assert forgetful == 2
-    assert len(list((tmp_path / "kept").iterdir())) == 2        # of the last epoch, and for the next
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 2        # of the last epoch, and for the next
 
 
 @pytest.mark.parametrize("stopped", ["between epochs", "amid an epoch", "before the checkpoint"])
@@ -164,6 +164,13 @@ def test_a_resumed_training_mines_what_an_undisturbed_one_does(tmp_path, stopped
         assert _all_rows(first, 1) == whole[1]
     again = _batches(tmp_path / "stopped")
     assert [_all_rows(again, epoch) for epoch in (1, 2)] == whole[1:]
+    after = _batches(tmp_path / "stopped")          # all epochs done, killed while the notebook drew its figures
+    for told in (again, after):
+        assert [e for e, *_ in told.seen] == [e for e, *_ in undisturbed.seen]
+        assert _plain(c for _, _, c in told.seen) == _plain(c for _, _, c in undisturbed.seen)
+    assert after.seen[0][2].positive_rank == undisturbed.seen[0][2].positive_rank
+    # All but the refresh right after the stop, whose predecessor's features are gone.
+    assert set(after.drift) == set(undisturbed.drift) - {undisturbed.drift[3]}
 
 
 def test_a_new_training_remembers_nothing_of_an_older_one(tmp_path):

@@ -42,7 +42,7 @@ class Protocol:
 def open_protocol(catalogue: Catalogue, name: str, *, seed: int = 0,
                   ratios: tuple[int, int, int] = (6, 2, 2)) -> Protocol:
     """Queries and gallery of each split. ratios: products in train : val : test, where the protocol splits products;
-    a product's place follows from a hash of its name and the seed.
+    they stand in the order of a hash of name and seed, and the first of them train.
 
     Queries without anything relevant in their gallery are left out. Raises CatalogueError where the catalogue cannot
     serve the protocol, or a split is left without a query.

@@ -78,7 +78,8 @@ class QueryBatches:
     between epochs, so that a resumed training mines what an undisturbed one would. watch: rows of queries whose
     candidates are kept in `seen`, an entry a refresh: epoch, queries before it, candidates. `drift` holds for each
     refresh but the first how far features had moved since the one before: epoch, queries before it, mean squared
-    distance over some gallery images. Both begin anew where a training is resumed.
+    distance over some gallery images. Both are kept beside the memory for a training that is resumed,
+    whose first refresh has no drift.
     """
 
     model: nn.Module
@@ -96,11 +97,25 @@ class QueryBatches:
     drift: list[tuple[int, int, float]] = field(default_factory=list)
     _before: np.ndarray | None = None
 
+    def __post_init__(self):
+        if self._journal.exists():
+            told = json.loads(self._journal.read_text(encoding="utf-8"))
+            self.seen += [(epoch, start, Candidates(**{name: np.array(value, np.int64) if isinstance(value, list)
+                                                       else value for name, value in one.items()}))
+                          for epoch, start, one in told["seen"]]
+            self.drift += [tuple(line) for line in told["drift"]]
+
+    @property
+    def _journal(self) -> Path:
+        return self.memory_file.with_suffix(".json")
+
     def epoch(self, epoch: int, device: torch.device | str = "cpu", rank: int = 0,
               world: int = 1) -> Iterator[dict]:
         """Batches of queries in an order drawn from (seed, epoch): "activations" U×C×h×w of the distinct images they
         need, "candidates" with positions in them, "rows" (the queries) and "share" (see `images.Batches`)."""
         memory = self._remembered(epoch)
+        self.seen[:] = [entry for entry in self.seen if entry[0] < epoch]      # an epoch begun twice is told once
+        self.drift[:] = [entry for entry in self.drift if entry[0] < epoch]
         order = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
         starts = refreshes(len(order), epoch + 1, self.interval, self.halve_every)[epoch]
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
@@ -150,18 +165,24 @@ class QueryBatches:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file.with_suffix(".part.npz"), **{str(query): rows for query, rows in memory.hard.items()})
         os.replace(file.with_suffix(".part.npz"), file)
+        plain = [(e, start, {name: value.tolist() if isinstance(value, np.ndarray) else value
+                             for name, value in vars(one).items()}) for e, start, one in self.seen]
+        paths.write_atomic(self._journal, json.dumps({"seen": plain, "drift": self.drift}).encode())
         self.memory_file.with_name(f"{self.memory_file.stem}_{epoch - 1}.npz").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class RowFeatures:
-    """Features of some rows, addressed by row number of the store."""
+    """Features of some rows, addressed by row number of the store; KeyError for a row that was not extracted."""
 
     features: np.ndarray
     place: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return self.features[self.place[rows]]
+        places = self.place[rows]
+        if np.min(places, initial=0) < 0:
+            raise KeyError(f"no features of rows {np.asarray(rows)[places < 0][:5]}")
+        return self.features[places]
 
 
 def ranking_loss(features: Tensor, candidates: list[dict], margin: float = 0.1,
