@@ -72,9 +72,9 @@ def as_in_paper(table: pd.DataFrame) -> pd.DataFrame:
     return wide.drop(columns=["metric", "k", "subset", "rank"]).fillna("").reset_index(drop=True)
 
 
-def mean_hits(of_seed: dict[int, Scores], labels: np.ndarray) -> np.ndarray:
-    """How often, over seeds, each test image is right: floats in [0, 1]."""
-    return np.mean([scores.hits(labels) for scores in of_seed.values()], axis=0)
+def mean_hits(of_seed: dict[int, Scores], labels: np.ndarray, k: int = 1) -> np.ndarray:
+    """How often, over seeds, each test image has its class among the k best: floats in [0, 1]."""
+    return np.mean([scores.hits(labels, k) for scores in of_seed.values()], axis=0)
 
 
 def gain_table(answers: Answers, labels: np.ndarray, against: str = "bCNN", draws: int = 1000, **told) -> pd.DataFrame:
