@@ -83,6 +83,18 @@ def test_an_epoch_asks_every_query_once(tmp_path):
     assert orders[0] != [q for b in _batches(tmp_path, seed=1).epoch(0) for q in b["rows"].tolist()]
 
 
+def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched(tmp_path):
+    watched, every = int(QUERIES[3]), _batches(tmp_path / "all")
+    few = _batches(tmp_path / "few", most=13, watch=(watched,))
+    epochs = [[q for b in few.epoch(epoch) for q in b["rows"].tolist()] for epoch in range(3)]
+    for epoch, asked in enumerate(epochs):
+        order = [q for b in every.epoch(epoch) for q in b["rows"].tolist()]
+        first = [q for q in order if q != watched][:12]
+        assert asked == [q for q in order if q in first or q == watched]
+    assert len({frozenset(asked) for asked in epochs}) == 3
+    assert [(epoch, c.query) for epoch, _, c in few.seen] == [(0, watched), (1, watched), (2, watched)]
+
+
 def test_positions_stand_for_the_rows_that_were_mined(tmp_path):
     """Mined by hand at once: no refresh inside the epoch, all with the features of the network in eval mode."""
     batches = _batches(tmp_path, interval=1000, seed=4)

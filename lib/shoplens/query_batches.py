@@ -74,7 +74,9 @@ def extract(model: nn.Module, maps: np.ndarray, rows: np.ndarray, batch_size: in
 class QueryBatches:
     """Epochs of mined queries. model: the network that is trained, whose features are mined. maps: activations of
     all rows of the store. rows: the training queries. interval: queries between two extractions of all features in
-    the first epochs; it doubles every `halve_every` (P2 §4.1). memory_file: where remembered hard negatives are kept
+    the first epochs; it doubles every `halve_every` (P2 §4.1). most: queries an epoch, drawn anew for each, watched ones always among
+    them; 0: all.
+    memory_file: where remembered hard negatives are kept
     between epochs, so that a resumed training mines what an undisturbed one would. watch: rows of queries whose
     candidates are kept in `seen`, an entry a refresh: epoch, queries before it, candidates. `drift` holds for each
     refresh but the first how far features had moved since the one before: epoch, queries before it, mean squared
@@ -92,6 +94,7 @@ class QueryBatches:
     interval: int = 1000
     halve_every: int = 5
     seed: int = 0
+    most: int = 0
     watch: tuple[int, ...] = ()
     seen: list[tuple[int, int, Candidates]] = field(default_factory=list)
     drift: list[tuple[int, int, float]] = field(default_factory=list)
@@ -117,6 +120,9 @@ class QueryBatches:
         self.seen[:] = [entry for entry in self.seen if entry[0] < epoch]      # an epoch begun twice is told once
         self.drift[:] = [entry for entry in self.drift if entry[0] < epoch]
         order = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        if self.most:       # watched queries are always among them
+            chosen = order[np.argsort(~np.isin(order, self.watch), kind="stable")][:self.most]
+            order = order[np.isin(order, chosen)]
         starts = refreshes(len(order), epoch + 1, self.interval, self.halve_every)[epoch]
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
             found = self._mine(order[start:stop], epoch, start, memory)
