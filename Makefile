@@ -28,7 +28,7 @@ GRAPH := results/$(DATASET)/$(PROFILE)/graph.mk
 GOAL := $(if $(RUN),$(RUN),all)
 
 .DEFAULT_GOAL := help
-.PHONY: help env check-env data reproduce report status test bench lab accept-reference clean
+.PHONY: help env check-env data reproduce report status test bench lab accept-reference verify clean
 
 help: ## this list
 	@echo "make <target> [VARIABLE=value ...]"
@@ -88,6 +88,9 @@ lab: env ## JupyterLab, opened on the notebooks
 
 accept-reference: env ## copy tables, figures and records of finished runs to results/reference/
 	@$(PY) -m shoplens.run accept-reference $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+
+verify: env ## compare your tables with results/reference/: bitwise, numerically, statistically (tolerances.yml)
+	@$(PY) -m shoplens.run verify $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
 
 clean: ## remove all results except reference and paper (asks first; YES=1 does not)
 	@if [ "$(YES)" != 1 ]; then \

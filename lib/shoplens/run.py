@@ -1,4 +1,4 @@
-"""Command line of the study: `python -m shoplens.run graph | execute | status | accept-reference`.
+"""Command line of the study: `python -m shoplens.run graph | execute | status | accept-reference | verify`.
 
 Make orders the runs and this module tells it which are up to date. The truth is in the records: a run is done
 when its record holds the fingerprint it would have today, was made from the present executions of its inputs,
@@ -234,7 +234,7 @@ def _shows_pictures(file: Path) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m shoplens.run", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("graph", "execute", "status", "accept-reference"):
+    for name in ("graph", "execute", "status", "accept-reference", "verify"):
         command = commands.add_parser(name)
         if name == "execute":
             command.add_argument("run")
@@ -248,6 +248,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.command == "execute":
             return execute_one(chosen.run, *where)
+        if chosen.command == "verify":
+            from shoplens.runner.agreement import verify  # pandas is slow to import, and only this command reads tables
+
+            return verify(*where, chosen.run)
         if chosen.command == "graph":
             graph(*where, chosen.run)
         elif chosen.command == "status":
