@@ -128,8 +128,8 @@ def test_a_case_agrees_clearly_or_not(claim, case, expected):
     assert claims.agrees(claim, case) == expected
 
 
-def _counts(cases, needed, agree, clear, against):
-    return {"cases": cases, "needed": needed, "agree": agree, "clear": clear, "against": against}
+def _counts(cases, needed, agree, clear, opposed):
+    return {"cases": cases, "needed": needed, "agree": agree, "clear": clear, "opposed": opposed}
 
 
 @pytest.mark.parametrize(("counts", "expected"), [

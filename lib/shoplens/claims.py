@@ -132,11 +132,11 @@ def agrees(claim: dict, case: Case) -> tuple[bool, bool, bool]:
 
 
 def count(claim: dict, found: list[Case], possible: int) -> dict[str, int]:
-    """cases, needed (see claims.yml; possible: cases the paper's table has), agree, clear, against."""
+    """cases, needed (see claims.yml; possible: cases the paper's table has), agree, clear, opposed (clearly not)."""
     told = np.array([agrees(claim, case) for case in found]).reshape(-1, 3).sum(axis=0)
     of = claim["needed"] / possible if "needed" in claim else 1.0
     return {"cases": len(found), "needed": math.ceil(round(of * len(found), 6)), "agree": int(told[0]),
-            "clear": int(told[1]), "against": int(told[2])}
+            "clear": int(told[1]), "opposed": int(told[2])}
 
 
 def verdict_on_paper(counts: dict[str, int], found: list[Case]) -> str:
@@ -157,7 +157,7 @@ def verdict_on_runs(counts: dict[str, int]) -> str:
         return "not testable here"
     if counts["clear"] >= counts["needed"]:
         return "reproduced"
-    if counts["against"] > counts["cases"] - counts["needed"]:
+    if counts["opposed"] > counts["cases"] - counts["needed"]:
         return "not reproduced"
     return "direction only" if counts["agree"] >= counts["needed"] else "inside the noise"
 
