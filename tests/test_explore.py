@@ -54,8 +54,8 @@ def _answers() -> list[Answers]:
             for name, features in (("Off the shelf", BEFORE), ("Learned", AFTER))]
 
 
-def _data(catalogue, **more) -> dict:
-    return explore.page_data(catalogue, PROTOCOL, "test", np.array([0, 1]), _answers(), **more)
+def _data(catalogue, chosen=(0, 1), **more) -> dict:
+    return explore.page_data(catalogue, PROTOCOL, "test", np.array(chosen), _answers(), **more)
 
 
 # --- what is found ------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_frames_distances_and_scores_reach_the_page_in_order(catalogue):
 
 
 def test_chosen_queries_are_those_shown(catalogue):
-    data = explore.page_data(catalogue, PROTOCOL, "test", np.array([1]), _answers())
+    data = _data(catalogue, chosen=[1])
     assert [query["relevant"] for query in data["queries"]] == [1]
     assert data["asked"] == 2
     assert len(data["thumbnails"]) == 5         # the other query is nobody's result
@@ -265,16 +265,17 @@ def test_arrows_buttons_and_pictures_pick_too(seen):
       const press = key => document.dispatchEvent(new KeyboardEvent("keydown", {key}));
       press("ArrowRight"); note(); press("ArrowRight"); note(); press("ArrowLeft"); note(); press("a"); note();
       document.getElementById("next").click(); note(); document.getElementById("previous").click(); note();
-      document.querySelector("#strip button").click(); note();
+      document.querySelector("#strip button").click(); note(); press("ArrowLeft"); note(); press("ArrowRight"); note();
       document.getElementById("toggle").click();
       const shade = document.getElementById("weights").getContext("2d").getImageData(0, 0, 2, 2).data;
       document.body.dataset.log = log.map(text => text.at(-1)).join("") + " " + location.hash + " "
         + [3, 7, 11, 15].map(i => shade[i]).join(",");
       const broken = [...document.images].filter(image => !image.naturalWidth).length;
       document.body.dataset.wide = [innerWidth, document.documentElement.scrollWidth, broken].join(" ");"""
-    dom = seen("#query=1", script, width=500, warning="SMOKE: not a result")
+    dom = seen("#query=1", script, width=500, chosen=(0, 1, 0), tasks=(), weights=WEIGHTS[[0, 1, 0]],
+               warning="SMOKE: not a result")
     told = re.search(r'data-log="([^"]*)"', dom)[1]
-    assert told == "2122121 #query=1&amp;weights=1 217,163,108,0"      # 0.85 · 255 · (1 − share)
+    assert told == "232232131 #query=1&amp;weights=1 217,163,108,0"      # 0.85 · 255 · (1 − share)
     width, content, broken = map(int, re.search(r'data-wide="([^"]*)"', dom)[1].split())
     assert content <= width <= 500
     assert broken == 0
