@@ -1,12 +1,14 @@
-"""The report's formulas, and what the environment check says."""
+"""The report's formulas and links, and what the environment check says."""
 
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from shoplens import checkenv
-from shoplens.report import with_mathml
+from shoplens.report import _emitted, with_mathml
 
 
 def test_formulas_become_mathml_and_code_stays():
@@ -22,6 +24,18 @@ def test_formulas_become_mathml_and_code_stays():
 def test_prices_are_no_formulas():
     """A lone dollar sign opens nothing; a formula never runs over a line."""
     assert with_mathml("costs 5 $ here\nand 6 $ there") == "costs 5 $ here\nand 6 $ there"
+
+
+def test_the_report_links_a_page_under_its_run(tmp_path):
+    target = tmp_path / "notebooks" / "12_toy.ipynb"
+    target.parent.mkdir()
+    target.touch()
+    run = SimpleNamespace(id="12_toy", title="Toy", target=target, results=tmp_path, optional=(),
+                          outputs=("artefacts/toy.html", "artefacts/toy.pt"),
+                          published=lambda output: tmp_path / "artefacts" / "12_toy" / Path(output).name)
+    told = "".join(_emitted(run))
+    assert 'href="artefacts/12_toy/toy.html"' in told
+    assert "toy.pt" not in told
 
 
 def test_environment_works_as_pinned():

@@ -107,7 +107,7 @@ def _run_table(plan: dict[str, RunSpec]) -> str:
 
 
 def _emitted(run: RunSpec) -> list[str]:
-    """Tables and figures of one run, in the order study.yml declares them."""
+    """Tables, figures and pages of one run, in the order study.yml declares them."""
     if not run.target.exists():
         return []
     to_html = mistune.create_markdown(plugins=["table"])
@@ -122,6 +122,9 @@ def _emitted(run: RunSpec) -> list[str]:
             name = file.stem.removeprefix(f"{run.id}_").replace("_", " ")
             parts.append(f'<figure><img src="{output}" alt="{html.escape(name)}" loading="lazy">'
                          f'<figcaption class="note">{html.escape(name)}</figcaption></figure>')
+        elif output.endswith(".html"):
+            page = file.relative_to(run.results).as_posix()
+            parts.append(f'<p><a href="{page}">{page}</a></p>')
     return parts
 
 
