@@ -4,13 +4,13 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from browser import BROWSER, QUIET, browser
 from earlier_runs import open_run, publish
 from pictures import picture_files
 from PIL import Image
@@ -213,11 +213,6 @@ def test_the_page_asks_for_nothing(catalogue):
 
 
 # --- in a browser -------------------------------------------------------------------------------------------------
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-browser = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH")
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=2000")
 
 
 @pytest.fixture
