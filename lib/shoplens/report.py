@@ -1,142 +1,154 @@
 """`make report`: results/<dataset>/<profile>/index.html, with the executed notebooks as pages beside it.
 
-The page holds only what runs emitted and refers to it by relative paths, so it works from a file:// address and can
-be copied together with its folder.
+The page holds only what runs emitted, and the papers' own tables, and refers to it by relative paths: it works from a
+file:// address and can be copied together with its folder. What it shows where, and its captions, are in report.yml.
 """
 
 import argparse
-import html
-import json
 import re
 import sys
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from html import escape
 from pathlib import Path
 
-import mistune
-import nbformat
-from latex2mathml.converter import convert
-from nbconvert import HTMLExporter
-
-from shoplens import paths
+from shoplens import headlines, paths, report_parts, report_runs
+from shoplens.notebook_pages import write_page
+from shoplens.record import NOT_A_RESULT
+from shoplens.report_tables import LAYOUTS, read
 from shoplens.runner.checknb import StudyError
 from shoplens.runner.study import RunSpec, load_study
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8885; --soft: #8881; --link: light-dark(#0b57d0, #8ab4f8) }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem }
-h1, h2, h3 { line-height: 1.2 } h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem }
-a { color: var(--link) } .scroll { overflow-x: auto } .note { opacity: .75 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
-th { background: var(--soft) }
-figure { margin: 1.5rem 0 } figure img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
-.failed { color: light-dark(#b3261e, #f2b8b5) }
-"""
+ABOUT = ("Two papers on product pictures, done over with everything open: <i>Structure-Aware Deep Learning for Product "
+         "Image Classification</i> (2019, P1) and <i>Feature Learning with Rank-Based Candidate Selection for Product "
+         "Search</i> (2017, P2). This page shows what the runs on one data set found; every number in it was written "
+         "by a run, or stands in a paper and says so.")
+SHOWN = {"tables": ".csv", "figures": ".png", "artefacts": ".html"}      # what of each kind of output
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """An output that is there: the run it is of, its file, and its address seen from index.html."""
+
+    run: RunSpec
+    file: Path
+    link: str
 
 
 def build(dataset: str, profile: str) -> Path:
-    """Write index.html and html/<run>.html for whatever has been published; returns the path of the index."""
+    """Write index.html and html/<run>.html for whatever has been published; returns the path of the index.
+
+    Raises StudyError for a dataset or profile that study.yml does not know.
+    """
     study, results = load_study(), paths.results_dir(dataset, profile)
-    repeats = (re.search(r"-s(\d+)$", notebook.stem) for notebook in (results / "notebooks").glob("*.ipynb"))
-    plan = study.plan(dataset, profile, tuple(sorted({0} | {int(found[1]) for found in repeats if found})))
+    plan = study.plan(dataset, profile, _seeds(results))
     for run in plan.values():
-        if run.target.exists():
-            _notebook_page(run.target, results / "html" / f"{run.id}.html")
-    title = f"{study.datasets[dataset].get('title', dataset)} · {profile}"
-    body = [f"<h1>{html.escape(title)}</h1>", _banner(profile, study.profiles[profile]),
-            "<h2>Runs</h2>", _run_table(plan)]
-    for run in plan.values():
-        body += _emitted(run)
-    page = (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-            f'content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-            f"<style>{STYLE}</style></head><body>{''.join(body)}{_footer(plan)}</body></html>\n")
-    paths.write_atomic(results / "index.html", page.encode())
+        if notebook := report_runs.executed(run):
+            write_page(notebook, results / "html" / f"{run.id}.html")
+    title = study.datasets[dataset].get("title", dataset)
+    text = page(title, profile, study.profiles[profile], plan)
+    paths.write_atomic(results / "index.html", text.encode())
     return results / "index.html"
 
 
-def _banner(profile: str, meaning: str) -> str:
-    warning = " <strong>SMOKE: not a result.</strong>" if profile == "smoke" else ""
-    return f'<p class="note">Profile {html.escape(profile)}: {html.escape(meaning)}.{warning}</p>'
+def _seeds(results: Path) -> tuple[int, ...]:
+    """Seeds of the runs there are, failed ones too."""
+    there = [*(results / "notebooks").glob("*.ipynb"), *(results / "failed").glob("*.ipynb")]
+    repeats = (re.search(r"-s(\d+)$", notebook.stem) for notebook in there)
+    return tuple(sorted({0} | {int(found[1]) for found in repeats if found}))
 
 
-def _notebook_page(notebook: Path, page: Path) -> None:
-    """Executed notebook as one HTML file; skipped where the page is newer than the notebook."""
-    if page.exists() and page.stat().st_mtime > notebook.stat().st_mtime:
-        return
-    book = nbformat.read(notebook, as_version=4)
-    for cell in book.cells:
-        if cell.cell_type == "markdown":
-            cell.source = with_mathml(cell.source)
-    # Empty addresses keep the page from asking the network for scripts it no longer needs.
-    exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
-    text, _ = exporter.from_notebook_node(book, {"metadata": {"name": notebook.stem}})
-    paths.write_atomic(page, text.encode())
+def page(title: str, profile: str, meaning: str, plan: dict[str, RunSpec]) -> str:
+    """The whole page. meaning: what study.yml says of the profile."""
+    words, there = report_parts.load_words(), emitted(plan)
+    sections = _at_a_glance(there)
+    shown: set[str] = set()
+    for heading, told in words["sections"].items():
+        parts, names = _section(told["shows"], there, words)
+        if parts:
+            sections[heading] = f"<p class=\"intro\">{escape(told['intro'])}</p>{parts}"
+            shown |= names
+    sections["Runs"] = _runs(plan, there, shown, words)
+    if told := report_runs.provenance(plan):
+        sections["Provenance"] = told
+    anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
+    contents = "".join(f'<a href="#{anchor}">{heading}</a>' for heading, anchor in anchors.items())
+    body = "".join(f'<section id="{anchors[heading]}"><h2>{heading}</h2>{inner}</section>'
+                   for heading, inner in sections.items())
+    warning = f'<p class="warning"><strong>{NOT_A_RESULT[profile]}.</strong></p>' if profile in NOT_A_RESULT else ""
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+            f"<title>{escape(title)} · {escape(profile)}</title><style>\n{style}</style></head>\n"
+            f"<body><header><h1>{escape(title)}</h1><p>{ABOUT}</p>"
+            f'<p class="note">Profile <b>{escape(profile)}</b>: {escape(meaning)}.</p>'
+            f"{warning}{report_runs.failures(plan)}<nav aria-label=\"Contents\">{contents}</nav></header>\n"
+            f"<main>{body}</main></body></html>\n")
 
 
-def with_mathml(markdown: str) -> str:
-    """Markdown with its LaTeX formulas as MathML, which browsers draw without a script; code is left alone."""
-    def formula(match: re.Match) -> str:
-        if match["code"]:
-            return match["code"]
-        shown = "block" if match["block"] else "inline"
-        return convert(match["block"] or match["inline"], display=shown).replace("\n", " ")
-
-    code, block, inline = r"(?P<code>```.*?```|`[^`\n]+`)", r"\$\$(?P<block>.+?)\$\$", r"\$(?P<inline>[^$\n]+?)\$"
-    return re.sub(f"{code}|{block}|{inline}", formula, markdown, flags=re.S)
-
-
-def _record(run: RunSpec) -> dict:
-    return json.loads(run.record.read_text()) if run.record.exists() else {}
-
-
-def _run_table(plan: dict[str, RunSpec]) -> str:
-    rows = []
+def emitted(plan: dict[str, RunSpec]) -> dict[str, Emitted]:
+    """Declared outputs of the runs that are done and that exist, by name without ending ("tables/table1_gains")."""
+    found = {}
     for run in plan.values():
-        record = _record(run)
-        done = run.target.exists()
-        state = "done" if done else record.get("status", "not run")
-        link = f'<a href="html/{run.id}.html">read</a>' if done else ""
-        if state == "failed":
-            failed = f"failed/{run.id}.ipynb"
-            link = f'<a href="{failed}">{failed}</a>'
-        minutes = f"{record['wall_s'] / 60:.1f}" if done else ""
-        memory = f"{record['peak_memory_mib']:,.0f}" if done else ""
-        rows.append(f'<tr><td>{run.id}</td><td>{html.escape(run.title)}</td><td class="{state}">{state}</td>'
-                    f"<td>{minutes}</td><td>{memory}</td><td>{link}</td></tr>")
-    head = "".join(f"<th>{h}</th>" for h in ("run", "", "state", "minutes", "peak memory (MiB)", "executed notebook"))
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+        for output in dict.fromkeys((*run.outputs, *run.optional)):
+            file = run.published(output)
+            if run.target.exists() and file.exists() and SHOWN[output.split("/")[0]] == file.suffix:
+                name = output.rsplit(".", 1)[0]
+                found[name] = Emitted(run, file, file.relative_to(run.results).as_posix())
+    return found
 
 
-def _emitted(run: RunSpec) -> list[str]:
-    """Tables, figures and pages of one run, in the order study.yml declares them."""
-    if not run.target.exists():
-        return []
-    to_html = mistune.create_markdown(plugins=["table"])
-    parts = [f"<h2>{html.escape(run.title or run.id)}</h2>"]
-    for output in [*run.outputs, *(o for o in run.optional if run.published(o).exists() and o not in run.outputs)]:
-        file = run.published(output)
-        if output.startswith("tables/"):
-            twin = file.with_suffix(".md")
-            parts.append(f'<div class="scroll">{to_html(twin.read_text())}</div>'
-                         f'<p class="note"><a href="{output}">{output}</a></p>')
-        elif output.startswith("figures/"):
-            name = file.stem.removeprefix(f"{run.id}_").replace("_", " ")
-            parts.append(f'<figure><img src="{output}" alt="{html.escape(name)}" loading="lazy">'
-                         f'<figcaption class="note">{html.escape(name)}</figcaption></figure>')
-        elif output.endswith(".html"):
-            page = file.relative_to(run.results).as_posix()
-            parts.append(f'<p><a href="{page}">{page}</a></p>')
-    return parts
+def _at_a_glance(there: dict[str, Emitted]) -> dict[str, str]:
+    """The cards, under a heading where there are some."""
+    tables = {one.file.parent for name, one in there.items() if name.startswith("tables/")}
+    told = [card for folder in tables for card in headlines.cards(folder)]
+    return {"At a glance": report_parts.cards(told)} if told else {}
 
 
-def _footer(plan: dict[str, RunSpec]) -> str:
-    """Where the numbers come from: code version, packages and machines of the runs shown."""
-    records = [_record(run) for run in plan.values() if run.target.exists()]
-    said = []
-    for key in ("git", "versions", "hardware"):
-        seen = {json.dumps(r[key], sort_keys=True) for r in records if key in r}
-        said += [f"<dt>{key}</dt><dd><code>{html.escape(one.strip('{}').replace(chr(34), ''))}</code></dd>"
-                 for one in sorted(seen)]
-    return f'<h2>Provenance</h2><dl class="note">{"".join(said)}</dl>' if said else ""
+def _section(shows: list[str], there: dict[str, Emitted], words: dict) -> tuple[str, set[str]]:
+    """What a section shows of what is there, and the names of it."""
+    parts, names = [], []
+    for line in shows:
+        folded, pattern = line.startswith("folded "), line.removeprefix("folded ")
+        for name in (name for name in there if fnmatch(name, pattern)):
+            names.append(name)
+            inner = show(name, there[name], words)
+            parts.append(report_parts.fold(escape(title_of(name, there[name])), inner) if folded else inner)
+    return "".join(parts), set(names)
+
+
+def show(name: str, one: Emitted, words: dict) -> str:
+    """One output as HTML: a table with the paper's beside it where there is one, a figure, a link to a page."""
+    caption = report_parts.caption_of(words["captions"], name)
+    if name.startswith("figures/"):
+        return report_parts.figure(one.link, caption or title_of(name, one))
+    if one.file.suffix == ".html":
+        return f'<p><a class="button" href="{escape(one.link)}">{escape(caption or title_of(name, one))}</a></p>'
+    layout = LAYOUTS.get(name)
+    own = report_parts.table(layout.view(read(one.file))) if layout else report_parts.as_written(one.file)
+    told = report_parts.titled(caption, title_of(name, one), one.link)
+    ours = f'<figure class="table">{told}{own}</figure>'
+    theirs = layout.of_paper() if layout else None
+    if theirs is None:
+        return ours
+    told = report_parts.titled("", words["papers"][name])
+    return f'<div class="beside">{ours}<figure class="table paper">{told}{report_parts.table(theirs)}</figure></div>'
+
+
+def title_of(name: str, one: Emitted) -> str:
+    """What a run calls its table; else the name of the output: "figures/02_bcnn_curves" of 02_bcnn → "curves"."""
+    called = report_parts.title_as_written(one.file) if one.file.suffix == ".csv" else ""
+    return called or name.split("/")[-1].removeprefix(f"{one.run.id}_").replace("_", " ")
+
+
+def _runs(plan: dict[str, RunSpec], there: dict[str, Emitted], shown: set[str], words: dict) -> str:
+    """The run table, and folded under each run what no section shows."""
+    rest: dict[str, str] = {}
+    for name, one in there.items():
+        if name not in shown:
+            rest[one.run.id] = rest.get(one.run.id, "") + show(name, one, words)
+    return (f"{report_runs.run_table(plan)}<p>Everything else the runs emitted, and their executed notebooks, by "
+            f"notebook:</p>{report_runs.by_notebook(plan, rest)}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,107 @@
+"""Pieces of the report page as HTML. Every text that comes from outside is escaped here, and only here."""
+
+import re
+from fnmatch import fnmatch
+from html import escape
+from pathlib import Path
+
+import mistune
+import pandas as pd
+import yaml
+
+from shoplens import paths
+from shoplens.headlines import Card
+
+# Verdicts and the tone they are shown in; the words are always there too.
+TONES = {"better": "yes", "reproduced": "yes", "true": "yes", "direction only": "rather",
+         "true, inside the noise": "rather", "true, noise not known": "rather", "inside the noise": "unclear",
+         "worse": "no", "not reproduced": "no", "not true of its table": "no", "not testable here": "none",
+         "no numbers": "none"}
+NUMBER = re.compile(r"[+−-]?\d|–$|$")
+WORDS = 60      # characters; a table with a longer cell is prose and wraps
+_markdown = mistune.create_markdown(plugins=["table"])
+
+
+def load_words() -> dict[str, dict]:
+    """report.yml: sections, captions and papers."""
+    return yaml.safe_load((paths.root() / "report.yml").read_text(encoding="utf-8"))
+
+
+def caption_of(captions: dict[str, str], name: str) -> str:
+    """Caption of an output ("figures/fig5_curves"): the first pattern that fits; "" where none does."""
+    return next((told for pattern, told in captions.items() if fnmatch(name, pattern)), "")
+
+
+def verdict(text: str) -> str:
+    """A verdict on its tone."""
+    return f'<span class="verdict {TONES[text]}">{escape(text)}</span>'
+
+
+def table(frame: pd.DataFrame) -> str:
+    """A table in a box of its own to scroll in. Verdicts get their tone; "verdict · more" is a verdict and a remark."""
+    text = frame.astype(str)
+    aligned = [' class="number"' if all(NUMBER.match(cell) for cell in text[column]) else "" for column in text]
+    head = "".join(f'<th scope="col"{how}>{escape(name)}</th>' for name, how in zip(text, aligned, strict=True))
+    rows = []
+    for row in text.itertuples(index=False, name=None):
+        rows.append("".join(f"<td{how}>{_cell(cell)}</td>" for cell, how in zip(row, aligned, strict=True)))
+    prose = " prose" if text.map(len).to_numpy().max(initial=0) > WORDS else ""
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return scroll(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", prose)
+
+
+def _cell(text: str) -> str:
+    said, dot, more = text.partition(" · ")
+    if said not in TONES:
+        return escape(text)
+    return verdict(said) + (f" <small>{escape(more)}</small>" if dot else "")
+
+
+def scroll(inner: str, also: str = "") -> str:
+    """A box that scrolls by itself, by keyboard too, so that the page never does."""
+    return f'<div class="scroll{also}" tabindex="0">{inner}</div>'
+
+
+def title_as_written(csv: Path) -> str:
+    """The title a run gave its table, from the readable twin beside the CSV; "" where there is none."""
+    twin = csv.with_suffix(".md")
+    return twin.read_text(encoding="utf-8").split("\n", 1)[0].strip("*") if twin.exists() else ""
+
+
+def as_written(csv: Path) -> str:
+    """A table as its run wrote it for the eye; the CSV itself where there is no such twin."""
+    twin = csv.with_suffix(".md")
+    if not twin.exists():
+        return table(pd.read_csv(csv))
+    return scroll(_markdown("\n".join(line for line in twin.read_text(encoding="utf-8").splitlines()
+                                      if line.startswith("|"))))
+
+
+def titled(caption: str, title: str = "", link: str = "") -> str:
+    """What stands above a table or below a figure."""
+    title = f"<strong>{escape(title)}</strong> " if title else ""
+    link = f' <a href="{escape(link)}">{escape(Path(link).name)}</a>' if link else ""
+    return f"<figcaption>{title}{escape(caption)}{link}</figcaption>"
+
+
+def figure(source: str, caption: str) -> str:
+    """A picture on white ground, linked to itself for a closer look. Two thirds of its pixels wide: figures are drawn
+    for paper, and denser screens show all of them."""
+    image = (f'<img src="{escape(source)}" srcset="{escape(source)} 1.5x" alt="{escape(caption.split(". ")[0])}" '
+             'loading="lazy">')
+    return f'<figure>{scroll(f"""<a href="{escape(source)}">{image}</a>""")}{titled(caption)}</figure>'
+
+
+def fold(summary: str, inner: str) -> str:
+    """Something closed until clicked. summary: HTML."""
+    return f"<details><summary>{summary}</summary>{inner}</details>"
+
+
+def cards(told: list[Card]) -> str:
+    """The headline cards."""
+    shown = []
+    for card in told:
+        lines = "".join(f'<li><b>{escape(line.value)}</b> {verdict(line.verdict) if line.verdict else ""}'
+                        f"<span>{escape(line.of)}</span></li>" for line in card.lines)
+        shown.append(f"<article><h3>{escape(card.title)}</h3><ul>{lines}</ul><p>{escape(card.note)}</p></article>")
+    return f'<div class="cards">{"".join(shown)}</div>'
