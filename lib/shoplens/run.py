@@ -18,12 +18,13 @@ from pathlib import Path
 from shoplens.paths import data_dir, results_dir, root, write_atomic
 from shoplens.runner.checknb import StudyError, check_used
 from shoplens.runner.execute import execute, is_locked, lock_file
-from shoplens.runner.fingerprint import closure, code_files, differences, digest, fingerprints
+from shoplens.runner.fingerprint import closure, code_files, differences, digest, file_hash, fingerprints
 from shoplens.runner.machine import git_state
 from shoplens.runner.publish import work_folder, write_json
 from shoplens.runner.study import RunSpec, choose, load_study, needed, parse_seeds
 
 UNFIT_FOR_REFERENCE = ("smoke",)
+REPORT_FILES = ("report.yml", "lib/shoplens/report.css", "results/paper/*.csv")      # what the report reads
 
 
 def read_record(run: RunSpec) -> dict | None:
@@ -92,8 +93,10 @@ def _set_dates(run: RunSpec, done: bool) -> None:
 
 
 def _report_stamp(folder: Path, runs: dict[str, RunSpec]) -> Path:
-    """Stamp of index.html: the modules that write it and the list of runs."""
+    """Stamp of index.html: the modules and files that write it and the list of runs."""
     parts = {f"module {name}": value for name, value in closure({"shoplens.report"}).items()}
+    files = [file for pattern in REPORT_FILES for file in sorted(root().glob(pattern))]
+    parts |= {f"file {file.relative_to(root())}": file_hash(file) for file in files}
     parts["runs"] = list(runs)
     stamp = folder / ".stamps" / "index.html.json"
     _write_if_changed(stamp, json.dumps({"fingerprint": digest(parts), "components": parts}, indent=1) + "\n")

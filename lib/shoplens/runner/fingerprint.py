@@ -117,7 +117,8 @@ def notebook_code(path: Path) -> tuple[str, set[str]]:
     return _hash("\n\n".join(parts)), names
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Hash of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:SHORT]
 
 
@@ -130,7 +131,7 @@ def raw_hash(folder: Path) -> str:
         return "absent"
     parts = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        content = _file_hash(path) if path.suffix in (".csv", ".txt") else ""
+        content = file_hash(path) if path.suffix in (".csv", ".txt") else ""
         parts.append(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} {content}")
     return _hash("\n".join(parts))
 
@@ -151,7 +152,7 @@ def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
         files = sorted(root().glob(pattern))
         if not files:
             raise StudyError(f"study.yml, run {run.name}: files names {pattern}, and there is no such file")
-        parts |= {f"file {file.relative_to(root())}": _file_hash(file) for file in files}
+        parts |= {f"file {file.relative_to(root())}": file_hash(file) for file in files}
     parts["declared outputs"] = list(run.outputs)
     return parts
 
