@@ -22,6 +22,7 @@ from shoplens.search_analysis import (
     crop_maps,
     cropped_activations,
     distractor_images,
+    draws_distractors,
     predicted_classes,
     stream,
 )
@@ -170,7 +171,9 @@ def test_distractors_are_drawn_as_they_are_asked_for():
 
 @pytest.mark.parametrize("dataset", ["folder", "grocery"])
 def test_photographs_cannot_be_drawn(dataset):
-    assert list(distractor_images(dataset, 5, 32)) == []
+    assert not draws_distractors(dataset)
+    with pytest.raises(ValueError, match="cannot draw"):
+        next(distractor_images(dataset, 5, 32))
 
 
 def test_a_stream_gives_ids_and_the_features_of_all_networks():

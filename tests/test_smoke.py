@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from test_deepfashion import lay_down
 
 from shoplens import paths
 
@@ -166,6 +167,19 @@ def test_a_catalogue_of_your_own(study):
         "bCNN", "ssCNN", "ours"}
     table = pd.read_csv(study / "results/folder/smoke/tables/02_bcnn.csv")
     assert set(table["variant"]) == {"bCNN", "frozen features + LR"}
+
+
+def test_deepfashions_own_files(study):
+    """A miniature in the publisher's format, from the lists to a network learned by rank."""
+    kinds = ["CLOTHING/Blouses_Shirts", "DRESSES/Lace_Dress"]
+    items = [(f"id_{i:08d}", ("train", "train", "val", "test")[i % 4], kinds[i // 4 % 2], 3, 2) for i in range(24)]
+    lay_down(study / "data" / "DeepFashion", items)
+    told = make(study, "-j2", "reproduce", "DATASET=deepfashion", "PROFILE=smoke", "RUN=09_global_closest",
+                OMP_NUM_THREADS="1")
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    table = pd.read_csv(study / "results/deepfashion/smoke/tables/09_global_closest.csv")
+    assert table.query("split == 'test'")["n"].unique().tolist() == [6 * 3]
+    assert table["value"].between(0, 1).all()
 
 
 def test_a_catalogue_that_cannot_be_used_says_why_in_one_line(study):

@@ -319,7 +319,7 @@ def test_fashion_archive_of_either_nesting(shelf, server, monkeypatch):
 
 
 def test_unknown_names_and_parameters():
-    with pytest.raises(ValueError, match="no dataset 'fashon'; DATASET is one of bazaar, fashion, folder, grocery"):
+    with pytest.raises(ValueError, match="no dataset 'fashon'; DATASET is one of bazaar, deepfashion,"):
         sources.prepare("fashon")
     with pytest.raises(ValueError, match="'grocery' takes no parameter 'min_per_leaf'; it takes none"):
         sources.prepare("grocery", min_per_leaf=3)

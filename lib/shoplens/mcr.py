@@ -131,7 +131,7 @@ class Fit:
 def fit(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], hierarchy, lam: float, *, k: int | None = 3,
         force_self: bool = True, depth: int | None = 1, standardise: bool = False, bias: bool = False,
         denominator: str = "layer", start: Fit | None = None, dtype=np.float32, tol: float = 1e-6,
-        max_iter: int = 200) -> Fit:
+        max_iter: int = 1000) -> Fit:
     """Solve Eq. 3 in two steps: with R_c = Ω, then with the R_c that Eq. 4 reads off the first W.
 
     scores: h arrays N×|C^j|, un-normalised. labels: h arrays of N class indices. lam: λ of Eq. 3, which sums

@@ -220,18 +220,25 @@ def _copy_to_reference(run: RunSpec, reference: Path, sha: str) -> None:
         for name in json.loads(accepted.read_text(encoding="utf-8"))["outputs"]:
             (reference / name).unlink(missing_ok=True)
     record = read_record(run)
-    kept = [name for name in record["outputs"]
-            if not name.startswith("artefacts/") and not _shows_pictures(run.results / name)]
+    kept = [name for name in record["outputs"] if _belongs_in_git(run, name)]
     for name in kept:
         (reference / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run.results / name, reference / name)
     write_json(accepted, record | {"outputs": kept, "accepted_commit": sha})
 
 
+def _belongs_in_git(run: RunSpec, name: str) -> bool:
+    """Tables of every run; figures once, as PNG, of the first seed alone: a hundred runs draw a lot."""
+    if name.startswith("tables/"):
+        return True
+    return (name.startswith("figures/") and name.endswith(".png") and run.id == run.name
+            and not _shows_pictures(run.results / name))
+
+
 def _shows_pictures(file: Path) -> bool:
     """Whether a figure is a sheet of pictures: those stay out of git, as the pictures themselves do."""
     drawing = file.with_suffix(".svg")
-    return file.suffix in (".png", ".svg") and drawing.exists() and drawing.read_text().count("<image") > 1
+    return drawing.exists() and drawing.read_text().count("<image") > 1
 
 
 def main(arguments: list[str] | None = None) -> int:

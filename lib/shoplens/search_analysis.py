@@ -172,19 +172,24 @@ def gain_row(values: np.ndarray, others: np.ndarray, draws: int, **told) -> dict
     return told | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict}
 
 
+def draws_distractors(dataset: str) -> bool:
+    """Can the data set draw pictures of other products?"""
+    return hasattr(importlib.import_module(f"shoplens.sources.{dataset}"), "distractors")
+
+
 def distractor_images(dataset: str, count: int, size: int, seed: int = 0, batch: int = 256) -> Iterator[np.ndarray]:
-    """Batches of distractor pictures, uint8 B×size×size×3, drawn as they are asked for; none where the data set
+    """Batches of distractor pictures, uint8 B×size×size×3, drawn as they are asked for; ValueError where the data set
     cannot draw any."""
-    source = importlib.import_module(f"shoplens.sources.{dataset}")
-    if hasattr(source, "distractors"):
-        held = []
-        for one in source.distractors(count, seed=seed, size=size):
-            held.append(one.image)
-            if len(held) == batch:
-                yield np.stack(held)
-                held = []
-        if held:
+    if not draws_distractors(dataset):
+        raise ValueError(f"{dataset!r} cannot draw distractors")
+    source, held = importlib.import_module(f"shoplens.sources.{dataset}"), []
+    for one in source.distractors(count, seed=seed, size=size):
+        held.append(one.image)
+        if len(held) == batch:
             yield np.stack(held)
+            held = []
+    if held:
+        yield np.stack(held)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from shoplens.sources.fetch import DataError, find_raw
 
 __all__ = ["NAMES", "DataError", "ensure_raw", "module", "prepare"]
 
-NAMES = ("bazaar", "fashion", "folder", "grocery")
+NAMES = ("bazaar", "deepfashion", "fashion", "folder", "grocery")
 
 
 def module(name: str) -> ModuleType:
@@ -28,8 +28,11 @@ def ensure_raw(name: str) -> None:
 
     Raises DataError with what to put where when it cannot be had.
     """
-    if raw := getattr(module(name), "RAW", None):
+    source = module(name)
+    if raw := getattr(source, "RAW", None):
         find_raw(raw)
+    elif hasattr(source, "raw_folder"):     # a publisher who asks for a signature
+        source.raw_folder()
 
 
 def prepare(name: str, **parameters) -> Catalogue:

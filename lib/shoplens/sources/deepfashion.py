@@ -39,8 +39,7 @@ def prepare(*, train_items: int = 0, val_items: int = 0, seed: int = 0) -> Catal
     """Catalogue of the pictures on the partition's pairs: consumer pictures ask, shop pictures answer.
 
     train_items, val_items: products kept in those splits, drawn by a hash of their names and the seed; 0 keeps all.
-    P2 kept 1,000 of each ("DeepFashionM") and all of test. The pictures serve search only. Layers are the folders'
-    names: section > category.
+    P2 kept 1,000 of each ("DeepFashionM") and all of test. Layers are the folders' names: section > category.
     Raises DataError for files that contradict each other, CatalogueError for a table that cannot be used.
     """
     folder = raw_folder()
@@ -54,7 +53,7 @@ def prepare(*, train_items: int = 0, val_items: int = 0, seed: int = 0) -> Catal
     width, height = (pd.Series(side, index=products.index) for side in zip(*sizes, strict=True))
     for column, pixels, side in zip(BOX, ("x_1", "y_1", "x_2", "y_2"), (width, height, width, height), strict=True):
         products[column] = (products.pop(pixels) / side).clip(0, 1)
-    return Catalogue.build("deepfashion", folder, products.assign(classify=False), layers=["section", "category"],
+    return Catalogue.build("deepfashion", folder, products, layers=["section", "category"],
                            attributes=[], licence=LICENCE, provenance={
         "split": "as published, by item", "train_items": train_items, "val_items": val_items, "seed": seed})
 
