@@ -121,7 +121,7 @@ def show(name: str, one: Emitted, words: dict) -> str:
     """One output as HTML: a table with the paper's beside it where there is one, a figure, a link to a page."""
     caption = report_parts.caption_of(words["captions"], name)
     if name.startswith("figures/"):
-        return report_parts.figure(one.link, caption or title_of(name, one))
+        return report_parts.figure(one.file, one.link, caption or title_of(name, one))
     if one.file.suffix == ".html":
         return f'<p><a class="button" href="{escape(one.link)}">{escape(caption or title_of(name, one))}</a></p>'
     layout = LAYOUTS.get(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import mistune
 import pandas as pd
 import yaml
+from PIL import Image
 
 from shoplens import paths
 from shoplens.headlines import Card
@@ -18,6 +19,7 @@ TONES = {"better": "yes", "reproduced": "yes", "true": "yes", "direction only": 
          "worse": "no", "not reproduced": "no", "not true of its table": "no", "not testable here": "none",
          "no numbers": "none"}
 NUMBER = re.compile(r"[+−-]?\d|–$|$")
+DENSITY = 1.5   # pixels of a figure in one of the page's: they are drawn for paper, and dense screens show all
 WORDS = 60      # characters; a table with a longer cell is prose and wraps
 _markdown = mistune.create_markdown(plugins=["table"])
 
@@ -84,11 +86,14 @@ def titled(caption: str, title: str = "", link: str = "") -> str:
     return f"<figcaption>{title}{escape(caption)}{link}</figcaption>"
 
 
-def figure(source: str, caption: str) -> str:
-    """A picture on white ground, linked to itself for a closer look. Two thirds of its pixels wide: figures are drawn
-    for paper, and denser screens show all of them."""
-    image = (f'<img src="{escape(source)}" srcset="{escape(source)} 1.5x" alt="{escape(caption.split(". ")[0])}" '
-             'loading="lazy">')
+def figure(file: Path, source: str, caption: str) -> str:
+    """A picture on white ground, linked to itself for a closer look. source: its address. Raises OSError where the
+    file is no picture."""
+    with Image.open(file) as picture:
+        width, height = (round(side / DENSITY) for side in picture.size)
+    # The size is said so that a page of pictures not yet loaded has its length, and its links lead to the right place.
+    image = (f'<img src="{escape(source)}" alt="{escape(caption.split(". ")[0])}" width="{width}" height="{height}" '
+             f'style="--width: {width}px" loading="lazy">')
     return f'<figure>{scroll(f"""<a href="{escape(source)}">{image}</a>""")}{titled(caption)}</figure>'
 
 
