@@ -142,6 +142,8 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
     assert '<span class="verdict unclear">inside the noise</span>' in page
     assert ">78.8<" in page                                     # bCNN, full, ACC in the paper's own Table 1
     assert "0.5 1e-09" in page
+    assert "<td>attention-map-size</td>" in page
+    assert "13×13 is AlexNet&#x27;s. (P1 §3.2)</td>" in page
     assert '<a class="button" href="artefacts/12_explore/explore.html">' in page
     assert "<dd>" + "f" * 12 + "</dd>" in page
     for told in ("free for all", "sha256 96a4", "cpu a chip", "torch 2.0", "5 done, 8 minutes"):

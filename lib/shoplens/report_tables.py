@@ -99,8 +99,9 @@ def statements(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def register(table: pd.DataFrame) -> pd.DataFrame:
-    """The register of ambiguities: where, what is open, this study's reading, the others, what they changed."""
-    return pd.DataFrame({"where": table["paper"] + " §" + table["section"], "what is open": table["open"],
+    """The register of ambiguities: id, what is open and where, this study's reading, the others, what they changed."""
+    where = " (" + table["paper"] + " §" + table["section"] + ")"
+    return pd.DataFrame({"ambiguity": table["ambiguity"], "what is open": table["open"] + where,
                          "this study": table["default"], "other readings": table["other"],
                          "what they changed": table["effect"]})
 
