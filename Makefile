@@ -28,7 +28,7 @@ GRAPH := results/$(DATASET)/$(PROFILE)/graph.mk
 GOAL := $(if $(RUN),$(RUN),all)
 
 .DEFAULT_GOAL := help
-.PHONY: help env check-env data reproduce report status test bench lab accept-reference verify clean
+.PHONY: help env check-env data reproduce report status test bench lab accept-reference verify readme clean
 
 help: ## this list
 	@echo "make <target> [VARIABLE=value ...]"
@@ -91,6 +91,9 @@ accept-reference: env ## copy tables, figures and records of finished runs to re
 
 verify: env ## compare your tables with results/reference/: bitwise, numerically, statistically (tolerances.yml)
 	@$(PY) -m shoplens.run verify $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+
+readme: env ## the tables of README.md from results/reference/; a test fails where they differ
+	@$(PY) -m shoplens.readme
 
 clean: ## remove all results except reference and paper (asks first; YES=1 does not)
 	@if [ "$(YES)" != 1 ]; then \

@@ -207,5 +207,5 @@ def test_clean_asks_and_spares_what_is_committed(tmp_path):
 def test_help_lists_every_target(tmp_path):
     said = Throwaway(tmp_path).make().stdout
     for target in ("env", "check-env", "data", "reproduce", "report", "status", "test", "bench", "lab",
-                   "accept-reference", "verify", "clean"):  # fmt: skip
+                   "accept-reference", "verify", "readme", "clean"):  # fmt: skip
         assert f"  {target} " in said

@@ -162,7 +162,7 @@ def test_every_accepted_table_is_declared(path, compared):
     """Keys tell its rows apart, every column has a role, and each of its scores a rule that can be applied."""
     table = read_table(path)
     rules = tolerances_of(load_tolerances(REPOSITORY / "tolerances.yml"), path.stem)
-    assert compared(table, table[::-1], path.stem).kind is Kind.NUMERICAL
+    assert compared(table, table[::-1], path.stem).kind is (Kind.NUMERICAL if len(table) > 1 else Kind.BITWISE)
     for column in table:
         if rules.roles[column] == "scores":
             allowed = rules.far(column, table, table)
