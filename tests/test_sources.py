@@ -321,6 +321,8 @@ def test_fashion_archive_of_either_nesting(shelf, server, monkeypatch):
 def test_unknown_names_and_parameters():
     with pytest.raises(ValueError, match="no dataset 'fashon'; DATASET is one of bazaar, deepfashion,"):
         sources.prepare("fashon")
+    with pytest.raises(ValueError, match="no dataset 'fetch'"):
+        sources.prepare("fetch")
     with pytest.raises(ValueError, match="'grocery' takes no parameter 'min_per_leaf'; it takes none"):
         sources.prepare("grocery", min_per_leaf=3)
     with pytest.raises(ValueError, match="no parameter 'minimum'; it takes min_per_leaf, min_per_attribute, seed, max"):

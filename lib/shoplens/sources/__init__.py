@@ -6,21 +6,29 @@
 
 import importlib
 import inspect
+import pkgutil
 from types import ModuleType
 
 from shoplens.catalogue import Catalogue
 from shoplens.sources.fetch import DataError, find_raw
 
-__all__ = ["NAMES", "DataError", "ensure_raw", "module", "prepare"]
+__all__ = ["DataError", "ensure_raw", "module", "names", "prepare"]
 
-NAMES = ("bazaar", "deepfashion", "fashion", "folder", "grocery")
+
+def names() -> list[str]:
+    """The data sets there are: the modules here that have a `prepare`."""
+    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)
+               if not found.name.startswith("_"))
+    return [source.__name__.rpartition(".")[2] for source in modules if hasattr(source, "prepare")]
 
 
 def module(name: str) -> ModuleType:
     """The module of the source called `name`; imported only now, so that one source never needs another's."""
-    if name not in NAMES:
-        raise ValueError(f"there is no dataset {name!r}; DATASET is one of {', '.join(NAMES)}")
-    return importlib.import_module(f"shoplens.sources.{name}")
+    here = [found.name for found in pkgutil.iter_modules(__path__)]
+    source = importlib.import_module(f"{__name__}.{name}") if name in here else None
+    if not hasattr(source, "prepare"):
+        raise ValueError(f"there is no dataset {name!r}; DATASET is one of {', '.join(names())}")
+    return source
 
 
 def ensure_raw(name: str) -> None:
@@ -36,7 +44,7 @@ def ensure_raw(name: str) -> None:
 
 
 def prepare(name: str, **parameters) -> Catalogue:
-    """Catalogue of the dataset `name`, one of NAMES.
+    """Catalogue of the dataset `name`, one of `names()`.
 
     parameters: what the source's own `prepare` takes, each a plain literal.
     Raises ValueError for a name or a parameter that does not exist, naming those that do; DataError where raw

@@ -11,7 +11,7 @@ from shoplens.sources.fetch import DataError
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 where the data is there and usable; 1, with what to do on stderr, where not."""
     parser = argparse.ArgumentParser(prog="python -m shoplens.sources", description=__doc__)
-    parser.add_argument("--dataset", required=True, help=", ".join(sources.NAMES))
+    parser.add_argument("--dataset", required=True, help=", ".join(sources.names()))
     name = parser.parse_args(arguments).dataset
     try:
         print(summary(sources.prepare(name)))
