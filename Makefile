@@ -10,6 +10,14 @@ NUM_PROCESSES ?=
 PYTHON ?=
 YES ?=
 
+# On a CPU two runs at a time, each on half of the cores, are faster than one on all: reading, figures and small steps do
+# not fill them. A GPU, or a training of several processes, is one run's alone. make -j says otherwise.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+JOBS ?= $(shell if [ "$(CORES)" -lt 2 ] || [ -n "$(NUM_PROCESSES)" ] || [ "$$(uname)" = Darwin ] || \
+	nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 2; fi)
+BESIDE = $(if $(findstring jobserver,$(MAKEFLAGS)),,$(if $(filter-out 1,$(JOBS)),-j$(JOBS)))
+THREADS = $(if $(BESIDE),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(( $(CORES) / $(JOBS) > 0 ? $(CORES) / $(JOBS) : 1 ))})
+
 export NUM_PROCESSES
 export STUDY_ROOT := $(CURDIR)
 export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -39,7 +47,8 @@ help: ## this list
 	@echo "  DATASET=$(DATASET)  PROFILE=$(PROFILE)  which catalogue, at which size; names are in study.yml"
 	@echo "  RUN=02_bcnn         one run and what it needs"
 	@echo "  SEEDS=\"0 1 2\"       repeat the runs that allow it"
-	@echo "  NUM_PROCESSES=2     training processes; -j2 executes two runs at a time"
+	@echo "  JOBS=$(JOBS)              runs at a time; on a CPU two, each on half of the cores"
+	@echo "  NUM_PROCESSES=2     processes of one training"
 	@echo "  PYTHON=python       use this interpreter and its packages instead of .venv"
 	@echo "  STUDY_DATA, STUDY_WEIGHTS, STUDY_CACHE   folders instead of data/, weights/, cache/"
 
@@ -68,7 +77,7 @@ reproduce: env ## run whatever is not up to date, then write the report
 	@if $(MAKE) -s --no-print-directory -q -f $(GRAPH) $(GOAL) >/dev/null 2>&1; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
-		SHOPLENS_PARENT=$$PPID $(MAKE) -s --no-print-directory -f $(GRAPH) $(GOAL); \
+		SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f $(GRAPH) $(GOAL); \
 	fi
 
 report: env ## results/DATASET/PROFILE/index.html from what there is, failed runs included
