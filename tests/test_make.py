@@ -48,6 +48,22 @@ def assert_nothing_to_do(study, *arguments):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_as_many_runs_at_a_time_as_told_share_the_cores(tmp_path, monkeypatch, jobs):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    study = Throwaway(tmp_path, in_process=True)
+    stays = ("import os, time\nrun.metric('from', time.time())\ntime.sleep(2)\nrun.metric('to', time.time())\n"
+             "run.metric('threads', int(os.environ.get('OMP_NUM_THREADS', 0)))")
+    for name in ("a", "b"):
+        study.run(name, stays, WRITE_PLAIN, FINISH)
+    process = study.make("reproduce", f"JOBS={jobs}")
+    assert process.returncode == 0, process.stderr
+    first, second = sorted(({m["name"]: m["value"] for m in study.record(name)["metrics"]} for name in ("a", "b")),
+                           key=lambda told: told["from"])
+    assert (second["from"] < first["to"]) == (jobs == 2)
+    assert first["threads"] == (max(os.cpu_count() // 2, 1) if jobs == 2 else 0)
+
+
 def test_second_call_does_nothing_and_says_so(built):
     assert_nothing_to_do(built)
     assert_nothing_to_do(built, "-j2")
