@@ -10,7 +10,7 @@ from throwaway import REPOSITORY, Throwaway
 
 from shoplens.runner.agreement import Kind, compare_tables, read_table, verify
 from shoplens.runner.checknb import StudyError
-from shoplens.runner.tolerances import load_tolerances, tolerances_of
+from shoplens.runner.tolerances import load_tolerances, numbers, tolerances_of
 
 N = 400
 TOLD = {"dataset": "toy", "profile": "laptop"}
@@ -163,11 +163,14 @@ def test_every_accepted_table_is_declared(path, compared):
     table = read_table(path)
     rules = tolerances_of(load_tolerances(REPOSITORY / "tolerances.yml"), path.stem)
     assert compared(table, table[::-1], path.stem).kind is (Kind.NUMERICAL if len(table) > 1 else Kind.BITWISE)
+    images = numbers(table["n"]) if "n" in table else np.full(len(table), np.inf)
+    if "metric" in table:
+        images = images * table["metric"].map(lambda name: rules.counts_as.get(name, 1.0)).to_numpy(float)
     for column in table:
         if rules.roles[column] == "scores":
             allowed = rules.far(column, table, table)
             assert (allowed > 0).all()
-            assert (allowed < 1).all() or column == "errors"
+            assert (allowed[images >= 16] < 1).all() or column == "errors"      # of a handful of images chance says all
 
 
 WIDE = {
