@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +122,9 @@ class Throwaway:
         """`python -m shoplens.run <command>` for the toy dataset in the smoke profile."""
         arguments = [sys.executable, "-m", "shoplens.run", *command, "--dataset", "toy", "--profile", "smoke"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(arguments, env=self._environment(), cwd=self.root, **pipes)
+        # A suite in the background of a shell ignores SIGINT, and its children would too.
+        return subprocess.Popen(arguments, env=self._environment(), cwd=self.root, **pipes,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def execute(self, run: str) -> subprocess.CompletedProcess:
         process = self.start("execute", run)
