@@ -18,7 +18,7 @@ import yaml
 from shoplens import metrics, paths, ranking
 from shoplens.analysis import Answers, mean_hits, paper_table
 
-BETTER, SIMILAR, KEEPS = "better", "similar", "keeps"
+SIMILAR = "similar"             # a claim that says so is judged by its tolerance, any other by the sign
 ALONE = " alone"                # ending of the names of P1's networks of one attribute
 ELSEWHERE = "DeepFashionM"      # what P2 Table 5 calls models trained on other images than it tests
 FEATURES = {"global": "G", "local": "L"}
