@@ -13,6 +13,7 @@ from shoplens.candidates import Memory, Mining
 from shoplens.images import ImageStore
 from shoplens.netvlad import Descriptor, NetVLAD, Start
 from shoplens.query_batches import QueryBatches, TooMuch, check_fits, gibibytes, ranking_loss
+from shoplens.training import Schedule, fit
 
 ITEMS = np.repeat(np.arange(12), 6)
 ROWS = np.arange(72)
@@ -93,6 +94,21 @@ def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched(tmp_path):
         assert asked == [q for q in order if q in first or q == watched]
     assert len({frozenset(asked) for asked in epochs}) == 3
     assert [(epoch, c.query) for epoch, _, c in few.seen] == [(0, watched), (1, watched), (2, watched)]
+
+
+def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
+    """A bound on queries an epoch changes no mean: by hand over the batches of the same epoch, weights untouched."""
+    hand = list(_batches(tmp_path / "hand", most=13, seed=0).epoch(0))
+    model = _model().eval()
+    expected = sum(len(b["rows"]) * float(ranking_loss(model(b["activations"]), b["candidates"])[1]["triplets"])
+                   for b in hand) / 13
+    data = _batches(tmp_path / "run", most=13)
+    schedule = Schedule(1, 1e-12, (), precision="no", select="map")
+    history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["candidates"]), data,
+                  lambda m: {"map": 0.5}, schedule, tmp_path / "checkpoint")
+    told = history.iloc[0]
+    assert told["triplets"] == pytest.approx(expected, rel=1e-6)
+    assert told["images_per_second"] == pytest.approx(13 / told["seconds"], rel=1e-6)
 
 
 def test_positions_stand_for_the_rows_that_were_mined(tmp_path):

@@ -133,7 +133,7 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
     for epoch in range(len(state["history"]), schedule.epochs):
         started = time.perf_counter()
         with _memory_advice(data, epoch):
-            loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, epoch, rank, world)
+            count, loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, epoch, rank, world)
         seconds = time.perf_counter() - started
         scheduler.step()
         if accelerator.is_main_process:
@@ -144,7 +144,7 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
                 raise TrainingError(f"validation gave {scores}, no number {schedule.select!r} to select the epoch by")
             row = {"epoch": epoch + 1, "loss": loss, "learning_rate": schedule.learning_rate
                    * schedule.rate_factor(epoch), "seconds": seconds,
-                   "images_per_second": len(data.rows) / seconds, **logs, **scores}
+                   "images_per_second": count / seconds, **logs, **scores}
             state["history"].append(row)
             if scores[schedule.select] > state["best_score"]:
                 state |= {"best_score": scores[schedule.select], "best_epoch": epoch + 1,
@@ -155,8 +155,10 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
     accelerator.end_training()
 
 
-def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank, world) -> tuple[float, dict[str, float]]:
-    """All batches of one epoch; returns the mean loss and mean logs over all images of all processes."""
+def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank,
+               world) -> tuple[float, float, dict[str, float]]:
+    """All batches of one epoch; returns how many images there were, in all processes, and over them the mean loss and
+    mean logs."""
     model.train()
     losses, logged, weights = [], [], []
     for batch in data.epoch(epoch, accelerator.device, rank, world):
@@ -171,11 +173,12 @@ def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank, world) ->
         if len(losses) % CHECK_EVERY == 0:
             _check_finite(losses, epoch)
     _check_finite(losses, epoch)
-    columns = [losses, *map(list, zip(*logged, strict=True))]
+    columns = [[torch.ones_like(loss) for loss in losses], losses, *map(list, zip(*logged, strict=True))]
     told = torch.stack([torch.stack(column).float().cpu() for column in columns])
     sums = told.double() @ torch.tensor(weights, dtype=torch.float64)
-    loss, *means = (accelerator.reduce(sums.float().to(accelerator.device), "sum") / len(data.rows)).tolist()
-    return loss, dict(zip(logs, means, strict=True))
+    sums = accelerator.reduce(sums.float().to(accelerator.device), "sum")
+    loss, *means = (sums[1:] / sums[0]).tolist()
+    return sums[0].item(), loss, dict(zip(logs, means, strict=True))
 
 
 @contextmanager
