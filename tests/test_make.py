@@ -185,7 +185,8 @@ def test_moved_results_stay_done(built, tmp_path):
 
 def test_accept_reference(tmp_path):
     study = Throwaway(tmp_path, in_process=True)
-    study.run("a")
+    draws = "run.path('figures/a.png').write_bytes(b'a drawing')"
+    study.run("a", WRITE_PLAIN, draws, FINISH, optional=["figures/a.png"])
     (tmp_path / ".gitignore").write_text("/results/*\n!/results/reference/\n/home/\n__pycache__/\n")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -200,14 +201,16 @@ def test_accept_reference(tmp_path):
     assert study.make("reproduce", laptop).returncode == 0
     assert "commit notebooks/a.ipynb first" in study.make("accept-reference", laptop).stderr
     subprocess.run([*git, "commit", "-qam", "edit"], check=True)
-    assert "cannot be accepted" in study.make("accept-reference", "PROFILE=smoke").stderr
     assert "Accepted 1 runs" in study.make("accept-reference", laptop).stdout
     reference = tmp_path / "results" / "reference" / "toy" / "laptop"
     assert sorted(p.relative_to(reference).as_posix() for p in reference.rglob("*") if p.is_file()) == [
-        "runs/a.json", "tables/a.csv",
+        "figures/a.png", "runs/a.json", "tables/a.csv",
     ]  # fmt: skip
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert json.loads((reference / "runs" / "a.json").read_text())["accepted_commit"] == head
+    assert study.make("reproduce").returncode == 0
+    assert "their numbers are no results" in study.make("accept-reference").stdout      # smoke: tables alone
+    assert sorted(p.name for p in (reference.with_name("smoke")).rglob("*") if p.is_file()) == ["a.csv", "a.json"]
 
 
 def test_clean_asks_and_spares_what_is_committed(tmp_path):
