@@ -1,10 +1,16 @@
 """The benchmark of search, at toy size: both sides answer the same question, and the arithmetic holds."""
 
+import copy
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
 
-from shoplens.bench_search import bench_index, bench_mining, bench_stored, on_paper, synthetic_features
+from shoplens import bench_search
+from shoplens.bench_search import Recomputed, bench_epoch, bench_index, bench_mining, on_paper, synthetic_features
+from shoplens.images import ImageStore, normalise
+from shoplens.netvlad import Descriptor, NetVLAD, Start
 
 
 def test_features_are_the_same_however_often_they_are_drawn():
@@ -23,11 +29,32 @@ def test_both_searches_answer_and_the_approximate_one_finds_most():
     assert all(side["milliseconds"] > 0 and side["peak_gib"] > 0 for side in table.values())
 
 
-def test_mining_and_stored_activations_report_both_sides():
+def test_mining_reports_both_sides():
     assert set(bench_mining(300, 20, 16, 5)) == {"ours", "plain loop"}
-    frozen, model = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 2, 3), nn.Flatten())
-    told = bench_stored(frozen, model, torch.rand(70, 3, 8, 8), repeats=1)
-    assert set(told) == {"stored activations", "whole network"}
+
+
+def test_an_epoch_from_stored_activations_is_the_epoch_through_the_whole_network(monkeypatch):
+    rng = np.random.default_rng(0)
+    store = ImageStore(rng.integers(0, 256, (70, 16, 16, 3), dtype=np.uint8), Path("unused"), "digest")
+    frozen, trained = nn.Conv2d(3, 4, 3).eval(), []
+    start = Start(torch.randn(3, 5), 2.0, torch.ones(5) / 5**0.5)
+    model = Descriptor(nn.Conv2d(4, 5, 3), NetVLAD(start))
+    kept = copy.deepcopy
+
+    def remembered(original):
+        trained.append(kept(original))
+        return trained[-1]
+
+    monkeypatch.setattr(bench_search.copy, "deepcopy", remembered)
+    mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+    told = bench_epoch(frozen, model, store, np.arange(70) % 7, np.arange(20), np.arange(70), mean, std)
+    assert set(told) == {"describing", "stored activations", "whole network"}
+    stored, through = (one.state_dict() for one in trained)
+    for name, value in stored.items():
+        torch.testing.assert_close(value, through[name], rtol=1e-5, atol=1e-6)
+    assert not torch.equal(stored["block.weight"], model.state_dict()["block.weight"])
+    one = frozen(normalise(store.images(np.array([3, 69])), mean, std)).detach().numpy()
+    np.testing.assert_allclose(Recomputed(frozen, store, mean, std)[np.array([3, 69])], one, rtol=1e-5, atol=1e-6)
 
 
 def test_the_papers_gallery_in_gibibytes():

@@ -1,13 +1,18 @@
 """How search scales and learning by rank speeds up, beside what one would write first: part of `make bench`."""
 
+import copy
 import multiprocessing
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from shoplens.bench_mcr import peak_gib
 from shoplens.candidates import Memory, Mining, select
+from shoplens.images import ImageStore, normalise
+from shoplens.query_batches import QueryBatches, extract, ranking_loss
 from shoplens.search import Chunks, build_index, recall, search_exact, search_index
 
 PAPER_IMAGES, PAPER_DIMENSIONS = 3_195_334, 32_768      # P2 Tables 2 and 5: AlibabaM (testing) + 3M
@@ -98,32 +103,45 @@ def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024
     return {"ours": ours, "plain loop": time.perf_counter() - started}
 
 
-def bench_stored(frozen: torch.nn.Module, model: torch.nn.Module, images: torch.Tensor,
-                 repeats: int = 3) -> dict[str, float]:
-    """Seconds of a training pass over `images` (B×3×S×S batches of 64) from stored activations, and through the whole
-    network each time."""
-    with torch.no_grad():
-        stored = torch.cat([frozen.eval()(part) for part in images.split(64)])
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+class Recomputed:
+    """Activations of the frozen part, computed whenever they are asked for: what stored ones replace."""
 
-    def once(batches):
-        for part in batches:
-            optimizer.zero_grad()
-            model(part).square().mean().backward()
-            optimizer.step()
+    def __init__(self, frozen: torch.nn.Module, store: ImageStore, mean, std):
+        self.frozen, self.store, self.mean, self.std = frozen.eval(), store, mean, std
 
-    def through(batches):
-        for part in batches:
-            with torch.no_grad():       # not around the yield: it would switch gradients off for whoever asks
-                maps = frozen(part)
-            yield maps
+    def __len__(self):
+        return len(self.store)
 
-    told = {}
-    for name, batches in (("stored activations", lambda: stored.split(64)),
-                          ("whole network", lambda: through(images.split(64)))):
-        once(batches())
-        started = time.perf_counter()
-        for _ in range(repeats):
-            once(batches())
-        told[name] = (time.perf_counter() - started) / repeats
+    @torch.no_grad()
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        device = next(self.frozen.parameters()).device
+        parts = np.array_split(rows, -(-len(rows) // 64))
+        return np.concatenate([self.frozen(normalise(self.store.images(part).to(device), self.mean, self.std))
+                               .cpu().numpy() for part in parts])
+
+
+def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageStore, items: np.ndarray,
+                queries: np.ndarray, gallery: np.ndarray, mean, std) -> dict[str, float]:
+    """Seconds of one epoch of learning by rank (extraction, mining and training; ten ambiguous positives) over
+    `queries`, from stored activations and through the whole network each time: the same epoch, triplet by triplet.
+    "describing": images a second from pixels to features.
+    """
+    through = Recomputed(frozen, store, mean, std)
+    started = time.perf_counter()
+    stored = through[np.arange(len(store))]
+    extract(model.eval(), stored, np.arange(len(store)))
+    told = {"describing": len(store) / (time.perf_counter() - started)}
+    mining = Mining(items, gallery, 1000, positive_rank=20, ambiguous_positives=10)
+    for name, maps in (("stored activations", stored), ("whole network", through)):
+        own = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(own.parameters(), 1e-4)
+        with tempfile.TemporaryDirectory() as folder:
+            data = QueryBatches(own, maps, queries, mining, 4, store, Path(folder) / "memory.npz")
+            started = time.perf_counter()
+            own.train()
+            for batch in data.epoch(0, next(own.parameters()).device):
+                optimizer.zero_grad()
+                ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
+                optimizer.step()
+            told[name] = time.perf_counter() - started
     return told
