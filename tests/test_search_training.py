@@ -52,7 +52,9 @@ def test_activations_are_computed_once_and_are_those_of_the_frozen_part(scratch_
     frozen.to(pick_device())
     passes, rows = [], ROWS[5:45]
     frozen.register_forward_hook(lambda *_: passes.append(1))
+    before = torch.get_rng_state()
     maps = store_activations(frozen, _data(pixels, rows), "net")
+    assert torch.equal(before, torch.get_rng_state())      # computed or read: what is drawn next is the same
     assert len(passes) == 3
     assert (maps.dtype, maps.shape) == (np.float32, (72, 32, 4, 4))
     assert not frozen.training

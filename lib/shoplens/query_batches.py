@@ -48,7 +48,8 @@ def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarra
     folder = paths.cache_dir() / "activations" / key
     if not (folder / "maps.npy").exists():
         device = next(frozen.parameters()).device
-        with paths.publish_folder(folder) as temporary, torch.no_grad():
+        # A DataLoader draws from torch's generator: what is drawn next must not tell whether the file was there.
+        with paths.publish_folder(folder) as temporary, torch.no_grad(), torch.random.fork_rng(devices=[]):
             frozen.eval()
             array = None
             for batch in data.epoch(None, device):
