@@ -9,6 +9,12 @@ from nbconvert import HTMLExporter
 
 from shoplens import paths
 
+# Long lines are broken, not cut: the template hides what goes beyond the page. Code shown as output is code too.
+STYLE = """<style>
+.highlight pre, .jp-RenderedText pre { white-space: pre-wrap !important; overflow-wrap: anywhere }
+.jp-RenderedMarkdown .highlight pre { font: var(--jp-code-font-size)/1.3 var(--jp-code-font-family) }
+</style>"""
+
 
 def write_page(notebook: Path, page: Path) -> None:
     """Executed notebook as one HTML file; skipped where the page is newer than the notebook."""
@@ -21,7 +27,7 @@ def write_page(notebook: Path, page: Path) -> None:
     # Empty addresses keep the page from asking the network for scripts it no longer needs.
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
     text, _ = exporter.from_notebook_node(book, {"metadata": {"name": notebook.stem}})
-    paths.write_atomic(page, text.encode())
+    paths.write_atomic(page, text.replace("</head>", f"{STYLE}\n</head>", 1).encode())
 
 
 def with_mathml(markdown: str) -> str:
