@@ -73,7 +73,9 @@ class Beside:
     parts: tuple
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([part[rows] for part in self.parts], axis=1) / np.sqrt(len(self.parts), dtype=np.float32)
+        told = np.concatenate([part[rows] for part in self.parts], axis=1)
+        told /= np.sqrt(len(self.parts), dtype=np.float32)      # in place: gigabytes, where the features are long
+        return told
 
 
 def features_of(model: nn.Module, maps, split: SearchSplit) -> RowFeatures:
