@@ -194,6 +194,30 @@ def test_a_catalogue_that_cannot_be_used_says_why_in_one_line(study):
     assert "Traceback" not in told.stderr
 
 
+def test_products_of_your_own_are_searched(study):
+    """Items, roles and one word in study.yml: notebooks 08 to 10 on a CSV made here; a colour is a product."""
+    rng, folder = np.random.default_rng(1), study / "data" / "folder"
+    folder.joinpath("images").mkdir(parents=True, exist_ok=True)
+    lines = ["image,layer:thing,item,role"]
+    for i in range(160):
+        item, role = i % 20, "query" if i < 60 else "gallery"
+        pixels = np.clip(np.random.default_rng(item).integers(0, 256, 3) + rng.normal(0, 40, (48, 48, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"item_{i}.png")
+        lines.append(f"item_{i}.png,{'apple' if item % 2 else 'lime'},{item},{role}")
+    (folder / "products.csv").write_text("\n".join(lines))
+    runs = study / "study.yml"
+    as_it_was = runs.read_text()
+    runs.write_text(as_it_was.replace("raw: folder\n    capabilities: []", "raw: folder\n    capabilities: [search]"))
+    assert runs.read_text() != as_it_was
+    told = make(study, "-j2", "reproduce", "DATASET=folder", "PROFILE=smoke", "RUN=10_search_analysis",
+                OMP_NUM_THREADS="1")
+    runs.write_text(as_it_was)
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
+    table = pd.read_csv(study / "results/folder/smoke/tables/table5_search.csv")
+    assert {"O", "L", "G", "L+G", "G+G"} <= set(table["variant"])
+    assert table["value"].between(0, 1).all()
+
+
 def test_nothing_is_chosen_by_the_test_split(study):
     """Twice the same catalogue, the second time with the labels of its test images moved on by one leaf: every epoch,
     weight, λ and τ must come out the same, and only the test scores may differ."""
