@@ -291,6 +291,17 @@ def test_a_gain_is_one_where_its_interval_leaves_out_zero(gains, verdict):
     assert (told["selection"], told["against"]) == ("20th", "closest")
 
 
+def test_a_gain_over_seeds_is_none_where_a_seed_disagrees():
+    before = np.array([[0.5, 0.3, 0.6], [0.4, 0.4, 0.4]])
+    agreed, split = before + [[0.1], [0.3]], before + [[0.3], [-0.05]]
+    told = gain_row(agreed, before, 100)
+    assert (told["verdict"], told["value"]) == ("better", pytest.approx(0.2))
+    assert (told["low"], told["high"]) == (pytest.approx(0.1), pytest.approx(0.3))      # every query gains the same
+    told = gain_row(split, before, 100)
+    assert (told["verdict"], told["value"]) == ("inside the noise", pytest.approx(0.125))
+    assert gain_row(agreed[:1], before[:1], 100) == gain_row(agreed[0], before[0], 100)
+
+
 # P2 Table 4 as it is printed.
 PRINTED = {("global", "train"): "0.316 0.595 0.781 0.846", ("global", "val"): "0.372 0.545 0.603 0.631",
            ("local", "train"): "0.315 0.614 0.807 0.838", ("local", "val"): "0.371 0.561 0.618 0.623"}

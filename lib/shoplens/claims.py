@@ -1,9 +1,9 @@
 """The papers' statements, checked on their own tables and on our runs (claims.yml says what compares with what).
 
 A case is one comparison; it agrees, disagrees, or does so clearly, beyond the noise. On our side the noise is a paired
-bootstrap over test images or queries of the mean over seeds. The papers print no noise: for shares and for means of
-numbers in [0, 1] the deviation of a mean of n is at most √(p(1 − p)/n), so two scores apart by more than 1.96 times
-that of their difference are clearly apart. For MACC no n is known, so its noise is not either.
+bootstrap over test images or queries of the mean over seeds, widened to what each seed found. The papers print no noise:
+for shares and for means of numbers in [0, 1] the deviation of a mean of n is at most √(p(1 − p)/n), so two scores apart
+by more than 1.96 times that of their difference are clearly apart. For MACC no n is known, so its noise is not either.
 """
 
 import math
@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from shoplens import metrics, paths, ranking
+from shoplens import metrics, paths
 from shoplens.analysis import Answers, mean_hits, paper_table
+from shoplens.seeds import gain_over_seeds, widened
 
 SIMILAR = "similar"             # a claim that says so is judged by its tolerance, any other by the sign
 ALONE = " alone"                # ending of the names of P1's networks of one attribute
@@ -89,6 +90,10 @@ def from_classification(answers: dict[str, Answers], labels: np.ndarray, draws: 
         hits = [mean_hits({s: own[name][s] for s in seeds}, labels, choice["k"]) for name in (left, right)]
         truth = labels[own[left][seeds[0]].rows["test"]]
         gain = metrics.bootstrap(hits[0], truth, choice["metric"].lower(), against=hits[1], draws=draws)
+        measure = {"acc": lambda right, _: metrics.acc(right), "macc": metrics.macc}[choice["metric"].lower()]
+        by_seed = [np.subtract(*(measure(own[name][s].hits(labels, choice["k"]), truth) for name in (left, right)))
+                   for s in seeds]
+        gain = widened(gain, by_seed)
         return Case(gain.value, gain.low, gain.high)
 
     return list(dict.fromkeys(name for own in answers.values() for name in own)), score
@@ -96,14 +101,16 @@ def from_classification(answers: dict[str, Answers], labels: np.ndarray, draws: 
 
 def from_search(answers: dict[str, np.ndarray], protocol: str, table: str, share: float,
                 draws: int) -> tuple[list[str], Score]:
-    """Names and scores of our runs of P2 under one protocol. answers: "protocol|table|name" → AP of every query."""
+    """Names and scores of our runs of P2 under one protocol. answers: "protocol|table|name" → AP, seeds × queries; of
+    two with different numbers of seeds the first that both have are compared."""
     of = f"{protocol}|{table.removeprefix('p2_table')}|"
     own = {key.removeprefix(of): values for key, values in answers.items() if key.startswith(of)}
 
     def score(left, right, choice):
         if left not in own or right not in own:
             return None
-        gain = ranking.mean_interval(own[left], share * own[right], draws=draws)
+        both = min(len(own[left]), len(own[right]))
+        gain = gain_over_seeds(own[left][:both], share * own[right][:both], draws)
         return Case(gain.value, gain.low, gain.high)
 
     return list(own), score

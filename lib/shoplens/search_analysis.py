@@ -22,6 +22,7 @@ from shoplens.protocols import Protocol, SearchSplit
 from shoplens.query_batches import RowFeatures, extract
 from shoplens.search import Chunks, merge, rank, search_exact, search_inside
 from shoplens.search_network import GEM, GLOBAL, Ground
+from shoplens.seeds import gain_over_seeds
 from shoplens.training import predict
 
 NOTEBOOK = "09_rank_based_learning"
@@ -168,8 +169,9 @@ def score_rows(precision: np.ndarray, accuracy: np.ndarray, k: int, draws: int, 
 
 
 def gain_row(values: np.ndarray, others: np.ndarray, draws: int, **told) -> dict:
-    """One tidy row of a paired difference over queries, with its verdict by the interval alone."""
-    gain = ranking.mean_interval(values, others, draws=draws)
+    """One tidy row of a paired difference over queries, with its verdict by the interval; values, others: Q or S×Q, see
+    `seeds.gain_over_seeds`."""
+    gain = gain_over_seeds(values, others, draws)
     verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "inside the noise"
     return told | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict}
 
