@@ -1,7 +1,7 @@
 """The papers' statements, checked on their own tables and on our runs (claims.yml says what compares with what).
 
 A case is one comparison; it agrees, disagrees, or does so clearly, beyond the noise. On our side the noise is a paired
-bootstrap over test images or queries of the mean over seeds, widened to what each seed found. The papers print no noise:
+bootstrap over test images or queries of the mean over seeds, widened to what each seed found. The papers print none:
 for shares and for means of numbers in [0, 1] the deviation of a mean of n is at most √(p(1 − p)/n), so two scores apart
 by more than 1.96 times that of their difference are clearly apart. For MACC no n is known, so its noise is not either.
 """
