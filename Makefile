@@ -89,8 +89,8 @@ status: env ## which runs are done, stale (and why), failed or running, and the 
 test: env ## all tests; with STUDY_DATA and STUDY_WEIGHTS those on real data too
 	@$(PY) -m pytest
 
-bench: env ## our input path and training step beside ImageFolder and DataLoader
-	@$(PY) -m shoplens.bench
+bench: env ## speed and memory of input, training, MCR, search and learning beside what one would use instead
+	@$(PY) -m shoplens.bench --dataset "$(DATASET)"
 
 lab: env ## JupyterLab, opened on the notebooks
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_catalogue.ipynb

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from shoplens import sources
+from shoplens.bench import training_protocol
 from shoplens.catalogue import SPLITS, Catalogue, CatalogueError
 from shoplens.protocols import PROTOCOLS, open_protocol
 
@@ -266,3 +267,10 @@ def test_the_81_groceries(study_data, scratch_root):
     assert known.relevant("train").sum() == (photos * (photos - 1)).sum()
     with pytest.raises(CatalogueError, match="no train query"):
         open_protocol(catalogue, "items")
+
+
+@pytest.mark.parametrize(("table", "name"), [(_by_roles(), "items"), (_table(), "unseen"),
+                                             (_table().drop(columns="role"), None)])
+def test_the_benchmark_learns_by_a_protocol_the_catalogue_can_serve(table, name):
+    protocol = training_protocol(_catalogue(table))
+    assert (protocol and protocol.name) == name

@@ -75,11 +75,16 @@ def _time_index(count, dimensions, queries, k, factory, probes):
             "peak_gib": peak_gib()}, ids
 
 
-def on_paper(images: int = PAPER_IMAGES, dimensions: int = PAPER_DIMENSIONS) -> str:
-    """What P2's largest search takes, by arithmetic: nothing of it is run here."""
+def on_paper(gflops: float, rate: float | None = None, images: int = PAPER_IMAGES,
+             dimensions: int = PAPER_DIMENSIONS) -> str:
+    """What P2's largest search takes, by arithmetic: nothing of it is run here. gflops: GFLOP/s of a matrix product
+    on this machine; rate: images a second it turns into such features, None: not known."""
     whole, half, small = (images * size / 2**30 for size in (dimensions * 4, dimensions * 2, 256))
-    return (f"{images:,} features of {dimensions:,} numbers: {whole:,.0f} GiB in float32, {half:,.0f} in float16, read "
-            f"once a batch of queries; whitened to 256 numbers of one byte {small:.1f} GiB, which a laptop holds")
+    work = 2 * images * dimensions / 1e9                                # a product and a sum for every number
+    told = (f"{images:,} features of {dimensions:,} numbers, on paper: {whole:,.0f} GiB in float32, {half:,.0f} in "
+            f"float16, read once a batch of queries; {work:,.0f} GFLOP a query, {work / gflops:,.2f} s at this "
+            f"machine's ceiling; whitened to 256 numbers of one byte {small:.1f} GiB, which a laptop holds")
+    return told if rate is None else told + f"; {images / rate / 3600:,.1f} h to compute from pixels at the rate above"
 
 
 def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024,
