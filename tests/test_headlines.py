@@ -26,7 +26,7 @@ def test_the_flat_cnn_is_averaged_over_seeds_and_read_at_top_1():
         ("full", "bCNN", "ACC", 1, 0, 0.80, 1811), ("full", "bCNN", "ACC", 1, 1, 0.81, 1811),
         ("full", "bCNN", "MACC", 1, 0, 0.70, 1811), ("full", "bCNN", "MACC", 1, 1, 0.60, 1811),
         ("full", "bCNN", "ACC", 5, 0, 0.99, 1811), ("full", "ours", "ACC", 1, 0, 0.10, 1811)))
-    assert told.lines == (Line("80.5 % · 65.0 %", "ACC · MACC, full images (1,811 in test)"),)
+    assert told.lines == (Line("80.5 · 65.0 %", "ACC · MACC, full images (1,811 in test)"),)
     assert told.note == "Mean over 2 seeds."
 
 

@@ -137,7 +137,7 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
     warning = re.search(r'<div class="warning".*?</div>', page)[0]
     assert "1 run failed" in warning
     assert '<a href="html/03_sscnn.html">03_sscnn</a>: ValueError: &lt;b&gt; &amp; so on' in warning
-    assert "<b>80.5 % · 80.5 %</b>" in page
+    assert "<b>80.5 · 80.5 %</b>" in page
     assert "<td class=\"number\">80.5 ± 0.7</td>" in page
     assert '<span class="verdict unclear">inside the noise</span>' in page
     assert ">78.8<" in page                                     # bCNN, full, ACC in the paper's own Table 1

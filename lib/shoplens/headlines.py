@@ -54,7 +54,7 @@ def flat_cnn(table1: pd.DataFrame) -> Card:
     lines = []
     for subset, rows in own.groupby("subset", sort=False):
         mean = 100 * rows.groupby("metric")["value"].mean()
-        lines.append(Line(f"{mean['ACC']:.1f} % · {mean['MACC']:.1f} %",
+        lines.append(Line(f"{mean['ACC']:.1f} · {mean['MACC']:.1f} %",
                           f"ACC · MACC, {subset} images ({rows['n'].iloc[0]:,} in test)"))
     return Card("The flat CNN, bCNN", tuple(lines), _seeds(own["seed"].nunique()))
 
