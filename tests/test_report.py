@@ -225,6 +225,18 @@ def test_the_papers_table_takes_our_layout(name):
     assert any(cell in (f"{numbers[0]:.3f}", f"{100 * numbers[0]:.1f}") for cell in shown.to_numpy().ravel())
 
 
+def test_shares_of_the_weights_stand_side_by_side():
+    rows = [{"protocol": "items", "variant": "L", "measure": region, "metric": metric, "value": value,
+             "low": value - 0.01, "high": value + 0.01, "n": 9}
+            for region, values in (("box", (0.4, 0.3, 0.1)), ("mask", (0.25, 0.2, 0.05)))
+            for metric, value in zip(("weights inside", "area of the picture", "weights inside - area"), values,
+                                     strict=True)]
+    shown = LAYOUTS["tables/fig7_share_inside"].view(pd.DataFrame(rows))
+    assert list(shown) == ["protocol", "inside", "weights inside", "area of the picture", "weights inside - area"]
+    assert shown.loc[1].tolist() == ["items", "mask", "0.250 [0.240, 0.260]", "0.200 [0.190, 0.210]",
+                                     "0.050 [0.040, 0.060]"]
+
+
 # --- on a screen --------------------------------------------------------------------------------------------------
 
 

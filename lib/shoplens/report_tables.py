@@ -78,6 +78,14 @@ def whitening(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown).reset_index()
 
 
+def shares_inside(table: pd.DataFrame) -> pd.DataFrame:
+    """P2 Fig. 7 in numbers: a row a protocol and region, a column a share with its interval."""
+    told = [f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in table.itertuples()]
+    wide = table.assign(told=told, inside=table["measure"]).pivot_table(
+        index=["protocol", "inside"], columns="metric", values="told", sort=False, aggfunc="first")
+    return wide.reset_index().rename_axis(columns=None)
+
+
 def search_gains(table: pd.DataFrame) -> pd.DataFrame:
     """Paired differences for the eye, value and interval in one cell."""
     keys = [key for key in ("protocol", "feature", "selection", "variant", "against") if key in table]
@@ -133,6 +141,7 @@ LAYOUTS = {
     "tables/table5_search": Layout(searches, "p2_table5", _protocol),
     "tables/table5_gains": Layout(search_gains),
     "tables/table6_whitening": Layout(whitening, "p2_table6", _protocol),
+    "tables/fig7_share_inside": Layout(shares_inside),
     "tables/search_ours": Layout(search_gains),
     "tables/claims": Layout(statements),
     "tables/ambiguities": Layout(register),
