@@ -78,28 +78,32 @@ def _loop(features, split, k, strangers=(), classes=None) -> tuple[list, list, l
     (1, 0, "closest"), (20, 0, "20th"), (20, 10, "20th+Pos10"), (1, 10, "closest+Pos10"), (5, 0, "5th"),
     (20, 3, "20th+Pos3")])
 def test_selections_are_called_as_in_table_4(positive_rank, ambiguous, name):
-    told = {"POSITIVE_RANK": positive_rank, "AMBIGUOUS": ambiguous, "FEATURE": "relu", "PLAIN": False}
-    assert selection_name(told) == name
-    assert selection_name(told | {"PLAIN": True}) == f"{name}, plain"
+    told = {"POSITIVE_RANK": positive_rank, "AMBIGUOUS": ambiguous, "FEATURE": "relu", "PLAIN": False, "INTERVAL": 50}
+    assert selection_name(told, 50) == name
+    assert selection_name(told | {"PLAIN": True}, 50) == f"{name}, plain"
+    assert selection_name(told, 40) == f"{name}, mined every 50"
 
 
 def test_learned_networks_are_told_by_what_their_records_say(scratch_root, monkeypatch):
     """In the order of study.yml, each seed of its own; runs of other notebooks and those this data set has not are
-    left out."""
+    left out. One that mines as the fewest do says so."""
     notebooks = {"08_start": "08_netvlad", "09_b": "09_rank_based_learning", "09_absent": "09_rank_based_learning",
                  "09_a": "09_rank_based_learning", "10_toy": "10_search_analysis", "09_c": "09_rank_based_learning"}
     (scratch_root / "study.yml").write_text(yaml.safe_dump(
         {"runs": {name: {"notebook": told} for name, told in notebooks.items()}}, sort_keys=False))
     run = open_run(monkeypatch, {"08_start": ["08_start"], "09_a": ["09_a", "09_a-s3"], "09_b": ["09_b"],
                                  "09_c": ["09_c"]})
-    known = {"START_FROM": "08_start", "POSITIVE_RANK": 20, "AMBIGUOUS": 10, "REPEAT": 0, "PLAIN": False}
+    known = {"START_FROM": "08_start", "POSITIVE_RANK": 20, "AMBIGUOUS": 10, "REPEAT": 0, "PLAIN": False,
+             "INTERVAL": 50}
     publish(run, "09_a", {"seed": 0, "parameters": known | {"FEATURE": "global", "REPEAT": 1}})
     publish(run, "09_a-s3", {"seed": 3, "parameters": known | {"FEATURE": "relu", "AMBIGUOUS": 0}})
-    publish(run, "09_b", {"seed": 0, "parameters": known | {"FEATURE": "norm", "POSITIVE_RANK": 1, "AMBIGUOUS": 0}})
+    publish(run, "09_b", {"seed": 0, "parameters": known | {"FEATURE": "norm", "POSITIVE_RANK": 1, "AMBIGUOUS": 0,
+                                                            "INTERVAL": 7}})
     publish(run, "09_c", {"seed": 0, "parameters": known | {"FEATURE": "gem", "START_FROM": "08_other"}})
     assert learned_networks(run) == [
-        Learned("09_b", "08_start", "L-norm", "closest", 0, 0), Learned("09_a", "08_start", "G", "20th+Pos10", 0, 1),
-        Learned("09_a-s3", "08_start", "L", "20th", 3, 0), Learned("09_c", "08_other", "gem", "20th+Pos10", 0, 0)]
+        Learned("09_b", "08_start", "L-norm", "closest, mined every 7", 0, 0),
+        Learned("09_a", "08_start", "G", "20th+Pos10", 0, 1), Learned("09_a-s3", "08_start", "L", "20th", 3, 0),
+        Learned("09_c", "08_other", "gem", "20th+Pos10", 0, 0)]
 
 
 # --- features -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from statistics import mode
 
 import numpy as np
 import pandas as pd
@@ -43,26 +44,29 @@ class Learned:
     repeat: int
 
 
-def selection_name(parameters: dict) -> str:
+def selection_name(parameters: dict, interval: int) -> str:
     """"closest", "20th", "20th+Pos10", or such a name for other ranks and counts; ", plain" where the distance is not
-    squared."""
+    squared, ", mined every 1000" where INTERVAL is not the `interval` of the other networks."""
     rank_, ambiguous = parameters["POSITIVE_RANK"], parameters["AMBIGUOUS"]
     name = "closest" if rank_ == 1 else f"{rank_}th"
     name = f"{name}+Pos{ambiguous}" if ambiguous else name
-    return f"{name}, plain" if parameters["PLAIN"] else name
+    name = f"{name}, plain" if parameters["PLAIN"] else name
+    return name if parameters["INTERVAL"] == interval else f"{name}, mined every {parameters['INTERVAL']}"
 
 
 def learned_networks(run) -> list[Learned]:
-    """The runs of notebook 09 that are among the inputs of `run`, by what they learned from, in study.yml's order."""
+    """The runs of notebook 09 that are among the inputs of `run`, by what they learned from, in study.yml's order. The
+    interval they are not named for is the one most of them have."""
     study = yaml.safe_load((paths.root() / "study.yml").read_text(encoding="utf-8"))["runs"]
+    names = [name for name, told in study.items() if told["notebook"] == NOTEBOOK]
+    records = {run_id: run.record(run_id) for name in names for run_id in run.inputs(name)}
+    interval = mode(record["parameters"]["INTERVAL"] for record in records.values()) if records else 0
     found = []
-    for name in [name for name, told in study.items() if told["notebook"] == NOTEBOOK]:
-        for run_id in run.inputs(name):
-            record = run.record(run_id)
-            told = record["parameters"]
-            feature = FEATURES.get(told["FEATURE"], "L" if told["FEATURE"] == "relu" else f"L-{told['FEATURE']}")
-            found.append(Learned(run_id, told["START_FROM"], feature, selection_name(told), record["seed"],
-                                 told["REPEAT"]))
+    for run_id, record in records.items():
+        told = record["parameters"]
+        feature = FEATURES.get(told["FEATURE"], "L" if told["FEATURE"] == "relu" else f"L-{told['FEATURE']}")
+        found.append(Learned(run_id, told["START_FROM"], feature, selection_name(told, interval), record["seed"],
+                             told["REPEAT"]))
     return found
 
 
