@@ -13,10 +13,12 @@ from shoplens.protocols import Protocol, SearchSplit
 from shoplens.query_batches import RowFeatures
 from shoplens.search import Whitening, rank
 from shoplens.search_analysis import (
+    SELECTIONS,
     Beside,
     Either,
     Learned,
     as_in_table4,
+    counterpart,
     expand,
     features_of,
     gain_row,
@@ -82,6 +84,13 @@ def test_selections_are_called_as_in_table_4(positive_rank, ambiguous, name):
     assert selection_name(told, 50) == name
     assert selection_name(told | {"PLAIN": True}, 50) == f"{name}, plain"
     assert selection_name(told, 40) == f"{name}, mined every 50"
+
+
+@pytest.mark.parametrize(("selection", "against"), [
+    ("20th, mined every 7", "20th"), ("closest, plain", "closest"), ("20th+Pos10, plain", "20th+Pos10"),
+    ("12th", "20th"), ("5th+Pos10", "20th+Pos10"), ("20th+Pos3", "20th+Pos10")])
+def test_another_reading_is_compared_with_what_it_departs_from(selection, against):
+    assert counterpart(selection, ["pre-trained", *SELECTIONS]) == against
 
 
 def test_learned_networks_are_told_by_what_their_records_say(scratch_root, monkeypatch):

@@ -216,7 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.distractors:
         print_search(catalogue, given.distractors, device, ceiling)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
-    print(f"\nmedians of three repeats; peak memory of this process {peak:,.0f} MiB")
+    print(f"\ninput and training: medians of three repeats, the rest timed once; "
+          f"peak memory of this process {peak:,.0f} MiB")
     return 0
 
 

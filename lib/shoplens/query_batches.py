@@ -79,7 +79,7 @@ class QueryBatches:
     training queries. interval: queries between two extractions of all features in the first epochs; it doubles every
     `halve_every` (P2 §4.1). most: queries an epoch, drawn anew for each, watched ones always among them; 0: all.
     memory_file: where remembered hard negatives are kept between epochs, so that a resumed training mines what an
-    undisturbed one would. watch: rows of queries whose candidates are kept in `seen`, an entry a refresh: epoch,
+    undisturbed one would. watch: rows of queries whose candidates are kept in `seen`, an entry an epoch: epoch,
     queries before it, candidates. `drift` holds for each refresh but the first how far features had moved since the
     one before: epoch, queries before it, mean squared distance over some gallery images. Both are kept beside the
     memory for a training that is resumed, whose first refresh has no drift.

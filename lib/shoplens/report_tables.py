@@ -68,7 +68,7 @@ def searches(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def whitening(table: pd.DataFrame) -> pd.DataFrame:
-    """P2 Table 6: a row a feature and number of dimensions, with the time and memory where they are known."""
+    """P2 §5.8: a row a feature and number of dimensions, with the time and memory where they are known."""
     own = table[table["metric"].str.startswith("MAP")]
     columns = {"value": ("{:.3f}", own["metric"].iloc[0]), "milliseconds": ("{:.2g}", "ms a query"),
                "gallery_mib": ("{:.3g}", "gallery, MiB")}

@@ -1,4 +1,4 @@
-"""Searching features: exact and approximate, whitened, streamed, inside a class (P2 §3.3 end, §5.7–5.8)."""
+"""Searching features: exact and approximate, whitened, streamed, inside a class (P2 §5.7–5.8)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

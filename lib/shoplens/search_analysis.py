@@ -54,6 +54,14 @@ def selection_name(parameters: dict, interval: int) -> str:
     return name if parameters["INTERVAL"] == interval else f"{name}, mined every {parameters['INTERVAL']}"
 
 
+def counterpart(selection: str, others: list[str]) -> str:
+    """The one of `others` that another reading is compared with: its own name before the comma, else the last that has
+    as many ambiguous positives, else the last."""
+    name = selection.split(", ")[0]
+    alike = [other for other in others if other.partition("+")[2] == name.partition("+")[2]]
+    return name if name in others else (alike or others)[-1]
+
+
 def learned_networks(run) -> list[Learned]:
     """The runs of notebook 09 that are among the inputs of `run`, by what they learned from, in study.yml's order. The
     interval they are not named for is the one most of them have."""
