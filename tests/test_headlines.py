@@ -59,10 +59,12 @@ def test_search_goes_from_off_the_shelf_to_the_best_feature_there_is():
                          columns=["protocol", "variant", "against", "value", "low", "high", "verdict"])
     told = headlines.search(table5, gains)
     assert told.title == "Search, MAP@20"
+    assert told.note == "Off the shelf → learned. Mean over 1 to 2 seeds."
     assert told.lines == (
         Line("0.200 → 0.600", f"protocol items, O → L+G: +0.400 [+0.310,{SPACE}+0.490]", "better"),
         Line("0.300 → 0.250", "protocol iconic, O → L"))
     without = headlines.search(table5, pd.DataFrame())
+    assert headlines.search(table5[table5["protocol"] == "iconic"], gains).note == "Off the shelf → learned. One seed."
     assert without.lines[0] == Line("0.200 → 0.600", "protocol items, O → L+G")
 
 

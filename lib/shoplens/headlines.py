@@ -56,7 +56,7 @@ def flat_cnn(table1: pd.DataFrame) -> Card:
         mean = 100 * rows.groupby("metric")["value"].mean()
         lines.append(Line(f"{mean['ACC']:.1f} · {mean['MACC']:.1f} %",
                           f"ACC · MACC, {subset} images ({rows['n'].iloc[0]:,} in test)"))
-    return Card("The flat CNN, bCNN", tuple(lines), _seeds(own["seed"].nunique()))
+    return Card("The flat CNN, bCNN", tuple(lines), _seeds({own["seed"].nunique()}))
 
 
 def best_variant(gains: pd.DataFrame) -> Card:
@@ -82,7 +82,7 @@ def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
     The verdict is that of table5_gains, where it has the pair; gains may be empty.
     """
     own = table5[table5["metric"].str.startswith("MAP") & (table5["distractors"] == 0)]
-    lines = []
+    lines, counts = [], set()
     for protocol, rows in own.groupby("protocol", sort=False):
         mean = rows.groupby("variant")["value"].mean()
         learned = next((name for name in LEARNED if name in mean), None)
@@ -90,8 +90,9 @@ def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
             interval, verdict = _difference(gains, protocol=protocol, variant=learned, against="O")
             lines.append(Line(f"{mean['O']:.3f} → {mean[learned]:.3f}", f"protocol {protocol}, O → {learned}{interval}",
                               verdict))
+            counts.add(rows.loc[rows["variant"] == learned, "seed"].nunique())
     metric = own["metric"].iloc[0] if len(own) else "MAP"
-    return Card(f"Search, {metric}", tuple(lines), f"Off the shelf → learned. {_seeds(own['seed'].nunique())}")
+    return Card(f"Search, {metric}", tuple(lines), f"Off the shelf → learned. {_seeds(counts)}")
 
 
 def _difference(gains: pd.DataFrame, **pair: str) -> tuple[str, str]:
@@ -126,5 +127,9 @@ def _interval(low: float, high: float, form: str) -> str:
     return f"[{low:{form}},\u00a0{high:{form}}]"
 
 
-def _seeds(count: int) -> str:
-    return f"Mean over {count} seeds." if count > 1 else "One seed."
+def _seeds(counts: set[int]) -> str:
+    """counts: how many seeds stand behind each number."""
+    least, most = min(counts, default=1), max(counts, default=1)
+    if most == 1:
+        return "One seed."
+    return f"Mean over {most} seeds." if least == most else f"Mean over {least} to {most} seeds."
