@@ -208,6 +208,12 @@ def test_every_table_and_figure_has_a_caption():
     assert [name for name in sorted(_declared()) if not caption_of(WORDS["captions"], name)] == []
 
 
+def test_a_caption_says_what_its_pattern_stood_for():
+    captions = {"figures/a_*": "Protocol {}: queries.", "figures/*_b": "Curves.", "figures/*": "Rest."}
+    told = [caption_of(captions, name) for name in ("figures/a_unseen", "figures/x_b", "figures/c", "tables/c")]
+    assert told == ["Protocol unseen: queries.", "Curves.", "Rest.", ""]
+
+
 def test_report_yml_names_nothing_that_no_run_declares():
     declared = sorted(_declared()) + ["artefacts/explore"]
     asked = [line.removeprefix("folded ") for told in WORDS["sections"].values() for line in told["shows"]]

@@ -30,8 +30,10 @@ def load_words() -> dict[str, dict]:
 
 
 def caption_of(captions: dict[str, str], name: str) -> str:
-    """Caption of an output ("figures/fig5_curves"): the first pattern that fits; "" where none does."""
-    return next((told for pattern, told in captions.items() if fnmatch(name, pattern)), "")
+    """Caption of an output ("figures/fig5_curves"): the first pattern that fits; "" where none does. {} in a caption is
+    what the * at the pattern's end stands for."""
+    fits = next((pattern for pattern in captions if fnmatch(name, pattern)), None)
+    return captions[fits].replace("{}", name[len(fits) - 1:]) if fits else ""
 
 
 def verdict(text: str) -> str:
