@@ -35,6 +35,9 @@ HERE := --dataset "$(DATASET)" --profile "$(PROFILE)"
 GRAPH := results/$(DATASET)/$(PROFILE)/graph.mk
 GOAL := $(if $(RUN),$(RUN),all)
 
+# JupyterLab asks to be told that it is root's, the usual user of a container.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
+
 .DEFAULT_GOAL := help
 .PHONY: help env check-env data reproduce report status test bench lab accept-reference verify readme clean
 
@@ -93,7 +96,7 @@ bench: env ## speed and memory of input, training, MCR, search and learning besi
 	@$(PY) -m shoplens.bench --dataset "$(DATASET)"
 
 lab: env ## JupyterLab, opened on the notebooks
-	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_catalogue.ipynb
+	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_catalogue.ipynb $(AS_ROOT)
 
 accept-reference: env ## copy tables, figures and records of finished runs to results/reference/
 	@$(PY) -m shoplens.run accept-reference $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
