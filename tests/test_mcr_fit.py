@@ -183,7 +183,23 @@ def test_lambda_is_judged_on_images_the_weights_were_not_fitted_to(rng):
 
     seen.clear()
     mcr.choose_lambda(scores, labels, hierarchy, [1.0], folds=3, criterion=spy)
-    assert [n for n, _ in seen] == [40, 40, 40]
+    (judged, truth), = seen      # once, on all images, and not fold by fold: a class may miss in one
+    assert judged == 120
+    assert all(np.array_equal(np.bincount(mine), np.bincount(given)) for mine, given in zip(truth, labels, strict=True))
+
+
+def test_the_parts_of_a_fold_are_judged_with_their_own_labels(rng):
+    """Scores that name the label: refined by whatever weights, every image must meet its own label again."""
+    hierarchy = random_tree(rng, 2, 4)
+    _, labels = problem(rng, hierarchy, 60)
+    scores = [8.0 * np.eye(size)[y] + rng.normal(size=(60, size)) for size, y in
+              zip(mcr.layer_sizes(hierarchy), labels, strict=True)]
+    assert mcr.choose_lambda(scores, labels, hierarchy, [1.0], folds=3)[1][1.0] == 1.0
+
+
+def test_one_fold_leaves_no_image_to_judge(small):
+    with pytest.raises(ValueError, match="folds must lie between 2 and"):
+        mcr.choose_lambda(small.scores, small.labels, small.hierarchy, [1.0], folds=1)
 
 
 def test_folds_never_judge_an_image_by_weights_fitted_to_it(rng, monkeypatch):
@@ -200,7 +216,7 @@ def test_folds_never_judge_an_image_by_weights_fitted_to_it(rng, monkeypatch):
 
     monkeypatch.setattr(mcr, "fit", spy)
     mcr.choose_lambda(tagged, labels, hierarchy, [1.0], folds=2)
-    for learned, judged in zip(fitted[::2], fitted[1::2], strict=True):
+    for learned, judged in zip(fitted[:2], fitted[2:], strict=True):      # both fits, then both parts
         assert not learned & judged
         assert len(learned | judged) == 60
 

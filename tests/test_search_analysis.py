@@ -285,7 +285,7 @@ def test_queries_from_one_source_and_gallery_from_another():
 
 def test_score_rows_are_the_means_with_what_was_told():
     precision, accuracy = np.array([0.2, 0.4, 0.9]), np.array([True, False, True])
-    rows = score_rows(precision, accuracy, 20, 50, protocol="known", seed=3)
+    rows = score_rows(precision, accuracy, np.array([0, 0, 1]), 20, 50, protocol="known", seed=3)
     assert [row["metric"] for row in rows] == ["MAP@20", "ACC@20"]
     assert [row["value"] for row in rows] == pytest.approx([0.5, 2 / 3])
     for row in rows:
@@ -298,7 +298,7 @@ def test_score_rows_are_the_means_with_what_was_told():
     ([0.0, 0.0, 0.0], "inside the noise"), ([0.0, 0.0, 0.9], "inside the noise"), ([0.1, np.nan, 0.2], "better")])
 def test_a_gain_is_one_where_its_interval_leaves_out_zero(gains, verdict):
     before = np.array([0.5, 0.3, 0.6])
-    told = gain_row(before + gains, before, 1000, selection="20th", against="closest")
+    told = gain_row(before + gains, before, np.arange(3), 1000, selection="20th", against="closest")
     assert told["verdict"] == verdict
     assert told["value"] == pytest.approx(np.nanmean(gains))
     assert (told["selection"], told["against"]) == ("20th", "closest")
@@ -307,12 +307,22 @@ def test_a_gain_is_one_where_its_interval_leaves_out_zero(gains, verdict):
 def test_a_gain_over_seeds_is_none_where_a_seed_disagrees():
     before = np.array([[0.5, 0.3, 0.6], [0.4, 0.4, 0.4]])
     agreed, split = before + [[0.1], [0.3]], before + [[0.3], [-0.05]]
-    told = gain_row(agreed, before, 100)
+    each = np.arange(3)
+    told = gain_row(agreed, before, each, 100)
     assert (told["verdict"], told["value"]) == ("better", pytest.approx(0.2))
     assert (told["low"], told["high"]) == (pytest.approx(0.1), pytest.approx(0.3))      # every query gains the same
-    told = gain_row(split, before, 100)
+    told = gain_row(split, before, each, 100)
     assert (told["verdict"], told["value"]) == ("inside the noise", pytest.approx(0.125))
-    assert gain_row(agreed[:1], before[:1], 100) == gain_row(agreed[0], before[0], 100)
+    assert gain_row(agreed[:1], before[:1], each, 100) == gain_row(agreed[0], before[0], each, 100)
+
+
+def test_queries_of_one_product_are_one_chance():
+    """Two products of twenty queries each, one gains and one loses: twenty votes for each are still two votes."""
+    before, items = np.zeros(40), np.repeat([0, 1], 20)
+    gains = np.where(items == 0, 0.3, -0.1)
+    assert gain_row(before + gains, before, np.arange(40), 1000)["verdict"] == "better"
+    told = gain_row(before + gains, before, items, 1000)
+    assert (told["verdict"], told["low"], told["high"]) == ("inside the noise", pytest.approx(-0.1), pytest.approx(0.3))
 
 
 # P2 Table 4 as it is printed.

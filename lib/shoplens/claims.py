@@ -2,8 +2,9 @@
 
 A case is one comparison; it agrees, disagrees, or does so clearly, beyond the noise. On our side the noise is a paired
 bootstrap over test images or queries of the mean over seeds, widened to what each seed found. The papers print none:
-for shares and for means of numbers in [0, 1] the deviation of a mean of n is at most √(p(1 − p)/n), so two scores apart
-by more than 1.96 times that of their difference are clearly apart. For MACC no n is known, so its noise is not either.
+for a share p of n independent images or queries the deviation is √(p(1 − p)/n), and for a mean of other numbers in
+[0, 1] at most that (queries of one product are not independent, so the truth may be larger). Two scores apart by more
+than 1.96 times the deviation of their difference are clearly apart. For MACC no n is known, so its noise is not either.
 """
 
 import math
@@ -102,7 +103,8 @@ def from_classification(answers: dict[str, Answers], labels: np.ndarray, draws: 
 def from_search(answers: dict[str, np.ndarray], protocol: str, table: str, share: float,
                 draws: int) -> tuple[list[str], Score]:
     """Names and scores of our runs of P2 under one protocol. answers: "protocol|table|name" → AP, seeds × queries; of
-    two with different numbers of seeds the first that both have are compared."""
+    two with different numbers of seeds the first that both have are compared. "protocol|items": product of each query.
+    """
     of = f"{protocol}|{table.removeprefix('p2_table')}|"
     own = {key.removeprefix(of): values for key, values in answers.items() if key.startswith(of)}
 
@@ -110,7 +112,7 @@ def from_search(answers: dict[str, np.ndarray], protocol: str, table: str, share
         if left not in own or right not in own:
             return None
         both = min(len(own[left]), len(own[right]))
-        gain = gain_over_seeds(own[left][:both], share * own[right][:both], draws)
+        gain = gain_over_seeds(own[left][:both], share * own[right][:both], answers[f"{protocol}|items"], draws)
         return Case(gain.value, gain.low, gain.high)
 
     return list(own), score

@@ -180,24 +180,27 @@ def choose_lambda(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], hi
     """The λ of `grid` with the best criterion on images that the weights were not fitted to, and all λ → criterion.
 
     validation: (scores, labels) to judge by, for weights fitted to training images. Without it the images given are
-    the validation images themselves and each of `folds` random parts is judged by weights fitted to the others.
+    the validation images themselves, cut into `folds` random parts: each is refined by weights fitted to the others,
+    and all are judged together.
     criterion: (h refined log scores, h labels) → higher is better; equal ones leave the larger λ. options: as `fit`.
+    Raises ValueError for fewer than two folds, or fewer images than folds.
     """
     scores, labels = [np.asarray(s) for s in scores], [np.asarray(y) for y in labels]
     everything = np.arange(len(labels[0]))
-    if not 2 <= folds <= len(everything):
-        raise ValueError(f"folds must lie between 2 and the {len(everything)} images, got {folds}")
     if validation is not None:
-        trials = [(everything, *validation)]
+        trials, truth = [(everything, validation[0])], validation[1]
     else:
+        if not 2 <= folds <= len(everything):
+            raise ValueError(f"folds must lie between 2 and the {len(everything)} images, got {folds}")
         held = np.array_split(np.random.default_rng(seed).permutation(len(everything)), folds)
-        trials = [(np.setdiff1d(everything, out), [s[out] for s in scores], [y[out] for y in labels]) for out in held]
-    values = dict.fromkeys(sorted(map(float, grid), reverse=True), 0.0)
-    for rows, judged, truth in trials:
-        start = None
-        for lam in values:
-            start = fit([s[rows] for s in scores], [y[rows] for y in labels], hierarchy, lam, start=start, **options)
-            values[lam] += criterion(start.refine(judged), truth) / len(trials)
+        trials = [(np.setdiff1d(everything, part), [s[part] for s in scores]) for part in held]
+        truth = [y[np.concatenate(held)] for y in labels]
+    values, fitted = {}, [None] * len(trials)
+    for lam in sorted(map(float, grid), reverse=True):
+        fitted = [fit([s[rows] for s in scores], [y[rows] for y in labels], hierarchy, lam, start=start, **options)
+                  for (rows, _), start in zip(trials, fitted, strict=True)]
+        refined = [model.refine(judged) for model, (_, judged) in zip(fitted, trials, strict=True)]
+        values[lam] = criterion([np.concatenate(layer) for layer in zip(*refined, strict=True)], truth)
     return max(values, key=values.get), values
 
 

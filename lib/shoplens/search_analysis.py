@@ -23,7 +23,7 @@ from shoplens.protocols import Protocol, SearchSplit
 from shoplens.query_batches import RowFeatures, extract
 from shoplens.search import Chunks, merge, rank, search_exact, search_inside
 from shoplens.search_network import GEM, GLOBAL, Ground
-from shoplens.seeds import gain_over_seeds
+from shoplens.seeds import gain_over_seeds, mean_over_items
 from shoplens.training import predict
 
 NOTEBOOK = "09_rank_based_learning"
@@ -170,20 +170,21 @@ def precision_of_places(places: np.ndarray, protocol: Protocol, split: str, k: i
     return ranking.average_precision(hits, protocol.relevant(split), k)
 
 
-def score_rows(precision: np.ndarray, accuracy: np.ndarray, k: int, draws: int, **told) -> list[dict]:
-    """Two tidy rows, MAP@k and ACC@k, with intervals over queries."""
+def score_rows(precision: np.ndarray, accuracy: np.ndarray, items: np.ndarray, k: int, draws: int,
+               **told) -> list[dict]:
+    """Two tidy rows, MAP@k and ACC@k, with intervals over products. items: product of each query."""
     rows = []
     for metric, values in ((f"MAP@{k}", precision), (f"ACC@{k}", accuracy)):
-        interval = ranking.mean_interval(values, draws=draws)
+        interval = mean_over_items(np.asarray(values, float), items, draws)
         rows.append(told | {"metric": metric, "k": k, "value": interval.value, "n": len(values),
                             "low": interval.low, "high": interval.high})
     return rows
 
 
-def gain_row(values: np.ndarray, others: np.ndarray, draws: int, **told) -> dict:
-    """One tidy row of a paired difference over queries, with its verdict by the interval; values, others: Q or S×Q, see
-    `seeds.gain_over_seeds`."""
-    gain = gain_over_seeds(values, others, draws)
+def gain_row(values: np.ndarray, others: np.ndarray, items: np.ndarray, draws: int, **told) -> dict:
+    """One tidy row of a paired difference over queries, with its verdict by the interval; values, others: Q or S×Q,
+    items: product of each query; see `seeds.gain_over_seeds`."""
+    gain = gain_over_seeds(values, others, items, draws)
     verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "inside the noise"
     return told | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict}
 

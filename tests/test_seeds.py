@@ -1,0 +1,49 @@
+"""Intervals over products and over seeds: against the bootstrap over queries, and against all draws there are."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from shoplens import ranking
+from shoplens.metrics import Interval
+from shoplens.seeds import gain_over_seeds, mean_over_items, widened
+
+
+def test_with_one_query_a_product_it_is_the_bootstrap_over_queries(rng):
+    values = rng.random(57)
+    assert mean_over_items(values, np.arange(57), 200) == ranking.mean_interval(values, draws=200)
+
+
+def test_products_are_drawn_with_all_their_queries():
+    """Three products of unequal size: the quantiles are those of all 27 draws that can happen."""
+    values, items = np.array([0.9, 0.7, 0.1, 0.4, 0.4, 0.4]), np.array([5, 5, 2, 7, 7, 7])
+    means = []
+    for drawn in product([5, 2, 7], repeat=3):
+        kept = [value for one in drawn for value, item in zip(values, items, strict=True) if item == one]
+        means.append(sum(kept) / len(kept))
+    told = mean_over_items(values, items, 20_000)
+    assert told.value == pytest.approx(values.mean())
+    assert (told.low, told.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975], method="inverted_cdf")))
+
+
+def test_equal_queries_of_a_product_add_nothing_that_is_known(rng):
+    values = rng.random(9)
+    once = mean_over_items(values, np.arange(9), 500)
+    often = mean_over_items(np.repeat(values, 8), np.repeat(np.arange(9), 8), 500)
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+
+
+def test_queries_without_a_score_count_for_nothing():
+    values, items = np.array([0.2, np.nan, 0.6, np.nan]), np.array([0, 0, 1, 2])
+    assert mean_over_items(values, items, 100) == mean_over_items(np.array([0.2, 0.6]), np.array([0, 1]), 100)
+    with pytest.raises(ValueError, match="no query with a score"):
+        mean_over_items(np.array([np.nan]), np.array([0]), 10)
+
+
+def test_a_gain_is_paired_by_query_and_as_wide_as_the_seeds_say(rng):
+    before, items = rng.random((2, 12)), np.repeat(np.arange(4), 3)
+    after = before + np.array([[0.3], [-0.1]])
+    told = gain_over_seeds(after, before, items, 200)
+    assert (told.value, told.low, told.high) == pytest.approx((0.1, -0.1, 0.3))
+    assert widened(Interval(0.1, 0.0, 0.2), [0.05, 0.15]) == Interval(0.1, 0.0, 0.2)
