@@ -98,7 +98,7 @@ class NetVLAD(nn.Module):
     formula of its paper: softmax of −α‖x − c‖²). weights: kind of `LocalWeights`, None for the global feature.
     After summing: each centre's residual to unit length (intra-normalisation), then the whole.
     forward: maps B×C×h×w → B×(K·C) of unit length. An image all of whose weights are zero is taken with equal
-    weights: a zero vector would be closer to every query than a stranger is.
+    weights: a zero vector is at squared distance 1 from every other, closer than an image of cosine below ½.
     """
 
     def __init__(self, start: Start, assignment: str = "v1", weights: str | None = None):
