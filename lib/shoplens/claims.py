@@ -2,10 +2,10 @@
 
 A case is one comparison; it agrees, disagrees, or does so clearly, beyond the noise. On our side the noise is a paired
 bootstrap, over test images or searched products, of the mean over seeds, widened to what each seed found. The papers
-print none:
-for a share p of n independent images or queries the deviation is √(p(1 − p)/n), and for a mean of other numbers in
-[0, 1] at most that (queries of one product are not independent, so the truth may be larger). Two scores apart by more
-than 1.96 times the deviation of their difference are clearly apart. For MACC no n is known, so its noise is not either.
+print none: for a share p of n independent images or queries the deviation is √(p(1 − p)/n), and for a mean of other
+numbers in [0, 1] at most that (queries of one product are not independent, so the truth may be larger). Two scores
+apart by more than 1.96 times the deviation of their difference are clearly apart. For MACC no n is known, so its noise
+is not either.
 """
 
 import math
