@@ -188,6 +188,7 @@ def test_accept_reference(tmp_path):
     study = Throwaway(tmp_path, in_process=True)
     draws = "run.path('figures/a.png').write_bytes(b'a drawing')"
     study.run("a", WRITE_PLAIN, draws, FINISH, optional=["figures/a.png"])
+    study.run("b", inputs=["a"])
     (tmp_path / ".gitignore").write_text("/results/*\n!/results/reference/\n/home/\n__pycache__/\n")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -200,18 +201,21 @@ def test_accept_reference(tmp_path):
     rewrite(tmp_path / "notebooks" / "a.ipynb", "print(EPOCHS, RATE)", "print(RATE)\\nprint(EPOCHS)")
     assert "it is stale (notebook code changed)" in study.make("accept-reference", laptop).stderr
     assert study.make("reproduce", laptop).returncode == 0
-    assert "commit notebooks/a.ipynb first" in study.make("accept-reference", laptop).stderr
+    of_input = study.make("accept-reference", laptop, "RUN=b").stderr
+    assert "cannot accept b: commit notebooks/a.ipynb first" in of_input, "b's numbers come of a's code"
+    assert "cannot accept toy/laptop: commit notebooks/a.ipynb first" in study.make("accept-reference", laptop).stderr
     subprocess.run([*git, "commit", "-qam", "edit"], check=True)
-    assert "Accepted 1 runs" in study.make("accept-reference", laptop).stdout
+    assert "Accepted 2 runs" in study.make("accept-reference", laptop).stdout
     reference = tmp_path / "results" / "reference" / "toy" / "laptop"
     assert sorted(p.relative_to(reference).as_posix() for p in reference.rglob("*") if p.is_file()) == [
-        "figures/a.png", "runs/a.json", "tables/a.csv",
+        "figures/a.png", "runs/a.json", "runs/b.json", "tables/a.csv", "tables/b.csv",
     ]  # fmt: skip
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert json.loads((reference / "runs" / "a.json").read_text())["accepted_commit"] == head
     assert study.make("reproduce").returncode == 0
     assert "their numbers are no results" in study.make("accept-reference").stdout      # smoke: tables alone
-    assert sorted(p.name for p in (reference.with_name("smoke")).rglob("*") if p.is_file()) == ["a.csv", "a.json"]
+    assert sorted(p.name for p in (reference.with_name("smoke")).rglob("*") if p.is_file()) == [
+        "a.csv", "a.json", "b.csv", "b.json"]
 
 
 def test_clean_asks_and_spares_what_is_committed(tmp_path):

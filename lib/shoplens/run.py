@@ -191,7 +191,8 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
     """Copy tables, plots and records to results/reference/<dataset>/<profile>/; sheets of pictures stay behind, and of
     the smoke profile the plots too.
 
-    StudyError, before anything is copied, for a run that is not done, and for uncommitted code.
+    StudyError, before anything is copied, for a run that is not done, and for code that is not committed, be it that of
+    a run these need.
     A done run's fingerprint is that of the files as they are now, so if git has these, the result is theirs, even
     if they were committed only after the run. The accepted record says which commit that is.
     """
@@ -202,11 +203,13 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
         state, reasons = found[run.id]
         if state != "done":
             raise StudyError(f"cannot accept {run.id}: it is {state} ({'; '.join(reasons) or 'make reproduce'})")
-        git = git_state(code_files(run))
-        if git["sha"] is None:
-            raise StudyError(f"cannot accept {run.id}: there is no commit it could belong to")
-        if git["dirty"]:
-            raise StudyError(f"cannot accept {run.id}: commit {', '.join(git['dirty'])} first")
+    behind = needed(runs, run_id) if run_id else runs
+    git = git_state(sorted({file for run in behind.values() for file in code_files(run)}))
+    what = run_id or f"{dataset}/{profile}"
+    if git["sha"] is None:
+        raise StudyError(f"cannot accept {what}: there is no commit it could belong to")
+    if git["dirty"]:
+        raise StudyError(f"cannot accept {what}: commit {', '.join(git['dirty'])} first")
     reference = root() / "results" / "reference" / dataset / profile
     for run in chosen:
         _copy_to_reference(run, reference, git["sha"])
