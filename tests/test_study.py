@@ -288,6 +288,22 @@ def test_declared_file_counts(toy):
     assert said == {"z": ["file numbers.csv changed"]}
 
 
+def test_accepted_results_count_for_the_other_data_sets_and_are_no_code(toy):
+    accepted = {name: toy.root / "results" / "reference" / name / "laptop" / "claims.csv" for name in ("toy", "plain")}
+
+    def accept():
+        for file in accepted.values():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(file.read_text() + "2" if file.exists() else "1")
+
+    accept()
+    toy.run("z", files=["results/reference/*/laptop/claims.csv"])
+    assert changes(toy, accept) == {"z": ["file results/reference/plain/laptop/claims.csv changed"]}
+    assert not [file for file in fingerprint.code_files(plan()["z"]) if "reference" in file.parts]
+    accepted["plain"].unlink()
+    assert "file results/reference/toy/laptop/claims.csv" not in fingerprint.components(plan()["z"], {})
+
+
 def test_relative_imports_are_followed(toy):
     toy.module("sources/toy", "from ..colours import RED\nfrom . import shared\n")
     toy.module("sources/shared", "")

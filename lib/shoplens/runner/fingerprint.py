@@ -136,6 +136,22 @@ def raw_hash(folder: Path) -> str:
     return _hash("\n".join(parts))
 
 
+def _declared_files(run: RunSpec) -> list[Path]:
+    """The files that study.yml names for a run. Accepted results of its own data set are left out: accepting a run must
+    not make it stale. StudyError for a pattern that no file fits."""
+    found = []
+    for pattern in run.files:
+        files = sorted(root().glob(pattern))
+        if not files:
+            raise StudyError(f"study.yml, run {run.name}: files names {pattern}, and there is no such file")
+        found += [file for file in files if not file.is_relative_to(_accepted() / run.dataset)]
+    return found
+
+
+def _accepted() -> Path:
+    return root() / "results" / "reference"
+
+
 def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
     """Everything a run depends on, {what: hash or value}. `upstream` maps the ids of its inputs to their
     fingerprints. The keys read as reasons: "parameter EPOCHS", "module shoplens.images", "input 01_catalogue"."""
@@ -148,11 +164,7 @@ def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
     parts |= {f"parameter {name}": value for name, value in run.parameters().items()}
     parts |= {f"module {name}": value for name, value in closure(names).items()}
     parts |= {f"input {name}": upstream[name] for name in run.upstream}
-    for pattern in run.files:
-        files = sorted(root().glob(pattern))
-        if not files:
-            raise StudyError(f"study.yml, run {run.name}: files names {pattern}, and there is no such file")
-        parts |= {f"file {file.relative_to(root())}": file_hash(file) for file in files}
+    parts |= {f"file {file.relative_to(root())}": file_hash(file) for file in _declared_files(run)}
     parts["declared outputs"] = list(run.outputs)
     return parts
 
@@ -187,8 +199,9 @@ def differences(old: dict[str, object], new: dict[str, object]) -> list[str]:
 
 
 def code_files(run: RunSpec) -> list[Path]:
-    """Files whose content a run's result depends on, for asking git whether they are committed."""
+    """Files whose content a run's result depends on, for asking git whether they are committed. Accepted results are
+    none of them: those of several data sets are committed together."""
     _, names = notebook_code(run.notebook)
     modules = closure(names | (_source_modules(run.dataset) if run.sources else set()))
-    extra = [file for pattern in run.files for file in sorted(root().glob(pattern))]
+    extra = [file for file in _declared_files(run) if not file.is_relative_to(_accepted())]
     return [run.notebook, root() / "study.yml", *(module_file(name) for name in modules), *extra]
