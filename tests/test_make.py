@@ -184,27 +184,37 @@ def test_moved_results_stay_done(built, tmp_path):
     assert process.stdout.startswith("Nothing to do"), process.stdout
 
 
+def repository(study):
+    """Git for the study, without a commit yet; the command that speaks to it."""
+    (study.root / ".gitignore").write_text("/results/*\n!/results/reference/\n/home/\n__pycache__/\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(study.root)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    return git
+
+
+def commit(git):
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "all"], check=True)
+
+
 def test_accept_reference(tmp_path):
     study = Throwaway(tmp_path, in_process=True)
     draws = "run.path('figures/a.png').write_bytes(b'a drawing')"
     study.run("a", WRITE_PLAIN, draws, FINISH, optional=["figures/a.png"])
     study.run("b", inputs=["a"])
-    (tmp_path / ".gitignore").write_text("/results/*\n!/results/reference/\n/home/\n__pycache__/\n")
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
-    subprocess.run([*git, "init", "-q"], check=True)
+    git = repository(study)
     laptop = "PROFILE=laptop"
     assert "cannot accept a: it is never run" in study.make("accept-reference", laptop).stderr
     assert study.make("reproduce", laptop).returncode == 0
     assert "there is no commit" in study.make("accept-reference", laptop).stderr
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-qm", "all"], check=True)
+    commit(git)
     rewrite(tmp_path / "notebooks" / "a.ipynb", "print(EPOCHS, RATE)", "print(RATE)\\nprint(EPOCHS)")
     assert "it is stale (notebook code changed)" in study.make("accept-reference", laptop).stderr
     assert study.make("reproduce", laptop).returncode == 0
     of_input = study.make("accept-reference", laptop, "RUN=b").stderr
     assert "cannot accept b: commit notebooks/a.ipynb first" in of_input, "b's numbers come of a's code"
     assert "cannot accept toy/laptop: commit notebooks/a.ipynb first" in study.make("accept-reference", laptop).stderr
-    subprocess.run([*git, "commit", "-qam", "edit"], check=True)
+    commit(git)
     assert "Accepted 2 runs" in study.make("accept-reference", laptop).stdout
     reference = tmp_path / "results" / "reference" / "toy" / "laptop"
     assert sorted(p.relative_to(reference).as_posix() for p in reference.rglob("*") if p.is_file()) == [
@@ -216,6 +226,34 @@ def test_accept_reference(tmp_path):
     assert "their numbers are no results" in study.make("accept-reference").stdout      # smoke: tables alone
     assert sorted(p.name for p in (reference.with_name("smoke")).rglob("*") if p.is_file()) == [
         "a.csv", "a.json", "b.csv", "b.json"]
+
+
+def test_a_reference_is_never_of_two_minds(tmp_path):
+    """Fewer seeds than it has are refused; what the study has no more goes with the next acceptance."""
+    study = Throwaway(tmp_path, in_process=True)
+    study.run("a", seeds=True)
+    study.run("b", seeds="first", inputs=["a"])
+    study.run("c")
+    git = repository(study)
+    commit(git)
+    reference = tmp_path / "results" / "reference" / "toy" / "smoke"
+
+    def accept(*words):
+        assert study.make("reproduce", *words).returncode == 0
+        process = study.make("accept-reference", *words)
+        return process.stderr, sorted(path.stem for path in reference.glob("runs/*.json"))
+
+    assert accept("SEEDS=0 1") == ("", ["a", "a-s1", "b", "c"])
+    for seeds in ("0", "1"):
+        said, held = accept(f"SEEDS={seeds}")
+        assert 'give SEEDS="0 1"' in said
+        assert held == ["a", "a-s1", "b", "c"]
+    assert accept("RUN=a") == ("", ["a", "a-s1", "b", "c"])
+    del study.study["runs"]["c"]
+    study.save()
+    commit(git)
+    assert accept("SEEDS=0 1") == ("", ["a", "a-s1", "b"])
+    assert sorted(path.stem for path in reference.glob("tables/*.csv")) == ["a", "a-s1", "b"]
 
 
 def test_clean_asks_and_spares_what_is_committed(tmp_path):

@@ -21,7 +21,7 @@ from shoplens.runner.execute import execute, is_locked, lock_file
 from shoplens.runner.fingerprint import closure, code_files, differences, digest, file_hash, fingerprints
 from shoplens.runner.machine import git_state
 from shoplens.runner.publish import work_folder, write_json
-from shoplens.runner.study import RunSpec, choose, load_study, needed, parse_seeds
+from shoplens.runner.study import RunSpec, Study, choose, load_study, needed, parse_seeds
 
 TABLES_ALONE = ("smoke",)     # profiles whose numbers mean nothing: kept for `make verify`, without pictures
 REPORT_FILES = ("report.yml", "lib/shoplens/report.css", "results/paper/*.csv")      # what the report reads
@@ -191,12 +191,15 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
     """Copy tables, plots and records to results/reference/<dataset>/<profile>/; sheets of pictures stay behind, and of
     the smoke profile the plots too.
 
-    StudyError, before anything is copied, for a run that is not done, and for code that is not committed, be it that of
-    a run these need.
+    StudyError, before anything is copied, for a run that is not done, for code that is not committed, be it that of a
+    run these need, and for fewer seeds than the reference has. Without `run_id`, what study.yml no longer has goes.
     A done run's fingerprint is that of the files as they are now, so if git has these, the result is theirs, even
     if they were committed only after the run. The accepted record says which commit that is.
     """
-    runs = load_study().plan(dataset, profile, parse_seeds(seeds))
+    study, asked = load_study(), parse_seeds(seeds)
+    runs = study.plan(dataset, profile, asked)
+    reference = root() / "results" / "reference" / dataset / profile
+    gone = [] if run_id else _no_longer_planned(reference, study, runs, asked)
     found = assess(runs, fingerprints(runs))
     chosen = [choose(runs, run_id)] if run_id else list(runs.values())
     for run in chosen:
@@ -210,7 +213,8 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
         raise StudyError(f"cannot accept {what}: there is no commit it could belong to")
     if git["dirty"]:
         raise StudyError(f"cannot accept {what}: commit {', '.join(git['dirty'])} first")
-    reference = root() / "results" / "reference" / dataset / profile
+    for record in gone:
+        _remove_accepted(record)
     for run in chosen:
         _copy_to_reference(run, reference, git["sha"])
     print(f"Accepted {len(chosen)} runs into {reference.relative_to(root())}; look at `git diff` before committing.")
@@ -218,11 +222,34 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
         print(f"PROFILE={profile} is for tests: tables alone, for `make verify`; their numbers are no results.")
 
 
+def _no_longer_planned(reference: Path, study: Study, runs: dict[str, RunSpec], asked: tuple[int, ...]) -> list[Path]:
+    """Accepted records of runs that study.yml has no more, whatever the seeds. StudyError where runs of other seeds
+    than `asked` would stay beside new tables that know nothing of them."""
+    dataset, profile = reference.parts[-2:]
+    outside = [file for file in sorted((reference / "runs").glob("*.json")) if file.stem not in runs]
+    of_reference = {json.loads(file.read_text(encoding="utf-8"))["seed"] for file in outside}
+    seeds = tuple(sorted(of_reference.union(asked)))
+    whole = study.plan(dataset, profile, seeds)
+    if left := [file.stem for file in outside if file.stem in whole]:
+        named = f"{left[0]} and {len(left) - 1} more" if len(left) > 1 else left[0]
+        raise StudyError(
+            f"cannot accept {dataset}/{profile}: of its reference, {named} would stay beside runs of fewer seeds; "
+            f'give SEEDS="{" ".join(map(str, seeds))}", or remove {reference.relative_to(root())} first'
+        )
+    return outside
+
+
+def _remove_accepted(record: Path) -> None:
+    """Remove an accepted record and the outputs it names."""
+    for name in json.loads(record.read_text(encoding="utf-8"))["outputs"]:
+        (record.parents[1] / name).unlink(missing_ok=True)
+    record.unlink()
+
+
 def _copy_to_reference(run: RunSpec, reference: Path, sha: str) -> None:
     accepted = reference / "runs" / f"{run.id}.json"
     if accepted.exists():
-        for name in json.loads(accepted.read_text(encoding="utf-8"))["outputs"]:
-            (reference / name).unlink(missing_ok=True)
+        _remove_accepted(accepted)
     record = read_record(run)
     kept = [name for name in record["outputs"] if _belongs_in_git(run, name)]
     for name in kept:
