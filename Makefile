@@ -75,12 +75,18 @@ check-env: env ## torch, torchvision and faiss together; which profile this mach
 data: env ## find or download the raw data of DATASET and prepare its catalogue
 	@$(PY) -m shoplens.sources --dataset "$(DATASET)"
 
+# The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it.
 reproduce: env ## run whatever is not up to date, then write the report
 	@$(PY) -m shoplens.run graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
 	@if $(MAKE) -s --no-print-directory -q -f $(GRAPH) $(GOAL) >/dev/null 2>&1; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
-		SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f $(GRAPH) $(GOAL); \
+		trap : INT; \
+		SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f $(GRAPH) $(GOAL) || { \
+			code=$$?; $(PY) -m shoplens.report $(HERE) && \
+				echo "Not everything was made; the report says which runs are missing, and why."; \
+			exit $$code; \
+		}; \
 	fi
 
 report: env ## results/DATASET/PROFILE/index.html from what there is, failed runs included

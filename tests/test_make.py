@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -128,14 +129,38 @@ def test_input_executed_again_by_hand_reruns_its_readers(built):
 def test_failed_rerun_leaves_nothing_behind_and_the_repair_runs(built):
     good = (built.root / "notebooks" / "c.ipynb").read_text()
     rewrite(built.root / "notebooks" / "c.ipynb", "print(EPOCHS, RATE)", "print(EPOCHS, RATE, 1 / 0)")
-    process = built.make("reproduce")
-    assert process.returncode != 0
-    assert "c failed in the cell" in process.stderr
+    for words in ([], ["-k", "-j2"], ["RUN=c"]):
+        index = built.results / "index.html"
+        index.write_text("report of a b c")
+        process = built.make("reproduce", *words)
+        assert process.returncode == 2
+        assert "c failed in the cell" in process.stderr
+        assert process.stdout.count("Not everything was made") == 1
+        assert index.read_text() == "report of a b", "the old report shows what is no longer there"
     assert not built.target("c").exists()
     assert not (built.results / "tables" / "c.csv").exists(), "a table of an earlier attempt is no result of this one"
     (built.root / "notebooks" / "c.ipynb").write_text(good)
     assert ran(built.make("reproduce")) == {"c"}
     assert not (built.results / "failed" / "c.ipynb").exists()
+
+
+def test_interrupted_make_reports_what_there_is(tmp_path):
+    study = Throwaway(tmp_path, in_process=True)
+    study.run("a")
+    study.run("b", "import time\nopen('waiting', 'w').close()\ntime.sleep(60)", WRITE_PLAIN, FINISH, inputs=["a"])
+    # Ctrl-C reaches every process of the terminal; a suite in the background of a shell ignores it.
+    process = study.start_make("reproduce", start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "waiting").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Not everything was made" in said
+    assert study.record("b")["error"] == "interrupted"
+    assert (study.results / "index.html").read_text() == "report of a"
 
 
 def test_one_run_and_what_it_needs(built):

@@ -137,10 +137,10 @@ class Throwaway:
         out, err = process.communicate(timeout=180)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def start_make(self, *arguments: str) -> subprocess.Popen:
+    def start_make(self, *arguments: str, **how) -> subprocess.Popen:
         command = ["make", f"PYTHON={sys.executable}", "DATASET=toy", "PROFILE=smoke", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=self._environment(), cwd=self.root, **pipes)
+        return subprocess.Popen(command, env=self._environment(), cwd=self.root, **pipes, **how)
 
     def record(self, run: str) -> dict:
         return json.loads((self.results / "runs" / f"{run}.json").read_text())
