@@ -140,6 +140,31 @@ def test_mistakes_in_the_study_are_named(toy, keys, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"capabilities": "attributes"}, "capabilities is a list such as [hierarchy, search], got attributes"),
+        ({"capabilities": ["attributes", "serach"]}, "capabilities names serach, which is none of: hierarchy"),
+        ({"capabilities": [["search"]]}, "capabilities names ['search'], which is none of"),
+        ({"capabilites": ["search"]}, "unknown key capabilites; known: capabilities, raw, title"),
+        ("a shop", "expected keys such as title:"),
+    ],
+)
+def test_mistakes_in_a_dataset_are_named(toy, keys, said):
+    toy.study["datasets"]["shop"] = keys
+    toy.run("a", needs=["attributes"])
+    with pytest.raises(StudyError, match="study.yml, dataset shop: ") as error:
+        load_study()
+    assert said in str(error.value)
+
+
+def test_a_dataset_may_be_capable_of_what_a_run_needs_or_of_nothing(toy):
+    toy.study["datasets"] |= {"shop": {"capabilities": ["prices", "masks"]}, "bare": None,
+                              "empty": {"capabilities": None}}
+    toy.run("a", needs=["prices"])
+    assert [list(plan(dataset=name)) for name in ("shop", "bare", "empty")] == [["a"], [], []]
+
+
 def test_run_listed_twice_is_an_error(toy):
     toy.run("a")
     text = (toy.root / "study.yml").read_text()

@@ -17,6 +17,8 @@ RUN_KEYS = {
     "title", "notebook", "datasets", "needs", "profiles", "inputs", "sources", "files", "parameters", "outputs",
     "outputs_for", "optional", "seeds",
 }  # fmt: skip
+DATASET_KEYS = {"title", "capabilities", "raw"}
+CAPABILITIES = ("hierarchy", "three_layers", "attributes", "search", "masks")     # what a run `needs` is one, too
 FOLDERS = ("tables", "figures", "artefacts")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -183,6 +185,23 @@ def _check_outputs(runs: dict[str, RunSpec]) -> None:
                 )
 
 
+def _check_dataset(name: str, study: Study) -> None:
+    where, dataset = f"study.yml, dataset {name}", study.datasets[name]
+    if not isinstance(dataset, dict):
+        raise StudyError(f"{where}: expected keys such as title: and capabilities:")
+    unknown = [str(key) for key in dataset if key not in DATASET_KEYS]
+    if unknown:
+        raise StudyError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(sorted(DATASET_KEYS))}")
+    capabilities = dataset.get("capabilities") or []
+    if not isinstance(capabilities, list):
+        raise StudyError(f"{where}: capabilities is a list such as [hierarchy, search], got {capabilities}")
+    needed = [item for run in study.runs.values() if isinstance(run, dict) for item in run.get("needs") or ()]
+    known = dict.fromkeys([*CAPABILITIES, *map(str, needed)])
+    wrong = [str(item) for item in capabilities if str(item) not in known]
+    if wrong:
+        raise StudyError(f"{where}: capabilities names {wrong[0]}, which is none of: {', '.join(known)}")
+
+
 def _check_run(name: str, run: dict, study: Study) -> None:
     where = f"study.yml, run {name}"
     if not NAME.fullmatch(name):
@@ -228,6 +247,8 @@ def load_study(path: Path | None = None) -> Study:
     if both:
         raise StudyError(f"study.yml: {', '.join(sorted(both))} is both a profile and a dataset; rename one")
     study = Study(raw["profiles"], {k: v or {} for k, v in raw["datasets"].items()}, raw["runs"])
+    for name in study.datasets:
+        _check_dataset(name, study)
     for name, run in study.runs.items():
         if not isinstance(run, dict):
             raise StudyError(f"study.yml, run {name}: expected keys such as notebook: and outputs:")
