@@ -243,6 +243,25 @@ def test_shares_of_the_weights_stand_side_by_side():
                                      "0.050 [0.040, 0.060]"]
 
 
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("sections:\n", "sections: [\n", "report.yml is not valid YAML: .* line "),
+    ("captions:\n", "caption:\n", "report.yml: `captions:` is missing or not a mapping"),
+    ("papers:\n", "papers: {}\nrest:\n", "report.yml: `papers:` has no caption for tables/table1_classification"),
+    ("    intro: >-\n      P1", "    into: >-\n      P1", "report.yml, sections, Classification: expected `intro:`"),
+    ("    shows:\n      - figures/claims\n", "    shows:\n      - \n", "report.yml, sections, Evidence: expected"),
+    ("  tables/table1_gains: >-\n", "  tables/table1_gains:\n  x: >-\n", "captions, tables/table1_gains: the caption"),
+    ("  tables/table1_gains: >-\n", "  tables/mistakes: Twice.\n  tables/table1_gains: >-\n",
+     r"report.yml, line \d+: `tables/mistakes` is given twice"),
+])  # fmt: skip
+def test_mistakes_in_report_yml_are_one_line(whole, capsys, old, new, said):
+    file = paths.root() / "report.yml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    assert report.main(["--dataset", "bazaar", "--profile", "smoke"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"^error: .*{said}", told)
+
+
 # --- on a screen --------------------------------------------------------------------------------------------------
 
 

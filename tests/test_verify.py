@@ -224,6 +224,12 @@ def test_mistakes_in_tolerances(tmp_path, change, said):
         tolerances_of(load_tolerances(tmp_path / "tolerances.yml"), "02_bcnn")
 
 
+def test_a_rule_given_twice_names_its_line(tmp_path):
+    (tmp_path / "tolerances.yml").write_text("keys: [a]\nscores:\n  low: {rule: count}\n  low: {rule: count}\n")
+    with pytest.raises(StudyError, match="tolerances.yml, line 4: `low` is given twice"):
+        load_tolerances(tmp_path / "tolerances.yml")
+
+
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """A root with runs a (repeated for seeds) and b, a reference of both, and equal results."""

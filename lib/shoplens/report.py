@@ -38,7 +38,7 @@ class Emitted:
 def build(dataset: str, profile: str) -> Path:
     """Write index.html and html/<run>.html for whatever has been published; returns the path of the index.
 
-    Raises StudyError for a dataset or profile that study.yml does not know.
+    Raises StudyError for a dataset or profile that study.yml does not know, and for a mistake in report.yml.
     """
     study, results = load_study(), paths.results_dir(dataset, profile)
     plan = study.plan(dataset, profile, _seeds(results))
@@ -118,7 +118,8 @@ def _section(shows: list[str], there: dict[str, Emitted], words: dict) -> tuple[
 
 
 def show(name: str, one: Emitted, words: dict) -> str:
-    """One output as HTML: a table with the paper's beside it where there is one, a figure, a link to a page."""
+    """One output as HTML: a table with the paper's beside it where there is one, a figure, a link to a page. StudyError
+    where report.yml has no words for the paper's."""
     caption = report_parts.caption_of(words["captions"], name)
     if name.startswith("figures/"):
         return report_parts.figure(one.file, one.link, caption or title_of(name, one))
@@ -131,6 +132,8 @@ def show(name: str, one: Emitted, words: dict) -> str:
     theirs = layout.of_paper() if layout else None
     if theirs is None:
         return ours
+    if name not in words["papers"]:
+        raise StudyError(f"report.yml: `papers:` has no caption for {name}, beside which a table of the paper is shown")
     told = report_parts.titled("", words["papers"][name])
     return f'<div class="beside">{ours}<figure class="table paper">{told}{report_parts.table(theirs)}</figure></div>'
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import mistune
 import pandas as pd
-import yaml
 from PIL import Image
 
 from shoplens import paths
 from shoplens.headlines import Card
+from shoplens.runner.checknb import StudyError
+from shoplens.runner.yaml_file import read_yaml
 
 # Verdicts and the tone they are shown in; the words are always there too.
 TONES = {"better": "yes", "reproduced": "yes", "true": "yes", "direction only": "rather",
@@ -25,8 +26,24 @@ _markdown = mistune.create_markdown(plugins=["table"])
 
 
 def load_words() -> dict[str, dict]:
-    """report.yml: sections, captions and papers."""
-    return yaml.safe_load((paths.root() / "report.yml").read_text(encoding="utf-8"))
+    """report.yml: sections, captions and papers; StudyError with the place in it that is not as its head says."""
+    words = read_yaml(paths.root() / "report.yml", "it says what the report shows, restore it from git")
+    for key in ("sections", "captions", "papers"):
+        if not isinstance(words, dict) or not isinstance(words.get(key), dict):
+            raise StudyError(f"report.yml: `{key}:` is missing or not a mapping")
+    for heading, told in words["sections"].items():
+        if not _is_section(told):
+            raise StudyError(f"report.yml, sections, {heading}: expected `intro:`, a text, and `shows:`, a list")
+    for key in ("captions", "papers"):
+        for name, caption in words[key].items():
+            if not isinstance(caption, str):
+                raise StudyError(f"report.yml, {key}, {name}: the caption is missing or no text")
+    return words
+
+
+def _is_section(told: object) -> bool:
+    shows = told.get("shows") if isinstance(told, dict) else None
+    return isinstance(shows, list) and all(isinstance(text, str) for text in (told.get("intro"), *shows))
 
 
 def caption_of(captions: dict[str, str], name: str) -> str:

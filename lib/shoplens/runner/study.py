@@ -8,10 +8,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from shoplens.paths import results_dir, root
 from shoplens.runner.checknb import StudyError, resolve
+from shoplens.runner.yaml_file import read_yaml
 
 RUN_KEYS = {
     "title", "notebook", "datasets", "needs", "profiles", "inputs", "sources", "files", "parameters", "outputs",
@@ -75,18 +74,6 @@ class RunSpec:
         """Where a declared output lies after publication: artefacts have a folder a run."""
         kind, rest = output.split("/", 1)
         return self.results / kind / self.id / rest if kind == "artefacts" else self.results / output
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: plain YAML keeps the last and forgets the first run."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise StudyError(f"study.yml, line {key.start_mark.line + 1}: `{key.value}` is given twice")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)
@@ -234,12 +221,7 @@ def _check_run(name: str, run: dict, study: Study) -> None:
 def load_study(path: Path | None = None) -> Study:
     """Read and check study.yml (default: at the root of the study); StudyError names line, run or key."""
     path = path or root() / "study.yml"
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise StudyError(f"there is no {path}; it lists the datasets, profiles and runs") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"study.yml is not valid YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml(path, "it lists the datasets, profiles and runs")
     for key in ("profiles", "datasets", "runs"):
         if not isinstance(raw, dict) or not isinstance(raw.get(key), dict):
             raise StudyError(f"study.yml: `{key}:` is missing or not a mapping")

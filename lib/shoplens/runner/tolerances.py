@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from shoplens.paths import root
 from shoplens.runner.checknb import StudyError
+from shoplens.runner.yaml_file import read_yaml
 
 ROLES = ("keys", "machine", "given", "noted", "derived")
 RULES = {"mean": {"of"}, "count": set(), "interval": {"of", "at_least"}, "within": {"of"}, "follows": {"of", "times"}}
@@ -94,12 +94,7 @@ def _add(roles: dict[str, str], rules: dict[str, dict], section: dict, where: st
 def load_tolerances(path: Path | None = None) -> dict:
     """Read tolerances.yml (default: at the root of the study); StudyError if it is not there, not YAML or not whole."""
     path = path or root() / "tolerances.yml"
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StudyError(f"there is no {path}; it says how closely results must agree, restore it from git") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml(path, "it says how closely results must agree, restore it from git")
     needed = {"keys": list, "scores": dict, "numerical": dict, "statistical": dict}
     for key, kind in needed.items():
         if not isinstance(raw, dict) or not isinstance(raw.get(key), kind):
