@@ -174,7 +174,8 @@ def test_one_run_and_what_it_needs(built):
 
 def test_wrong_names_are_one_clear_line(built):
     for argument, said in (("DATASET=shop", "choose one of: toy, plain"), ("PROFILE=huge", "smoke, laptop"),
-                           ("RUN=z", "choose one of: a, b, c"), ("SEEDS=x", 'SEEDS="x" must be')):  # fmt: skip
+                           ("RUN=z", "choose one of: a, b, c"), ("SEEDS=x", 'SEEDS="x" must be'),
+                           ("NUM_PROCESSES=all", "NUM_PROCESSES=all must be a whole number from 1")):  # fmt: skip
         process = built.make("reproduce", argument)
         assert process.returncode != 0
         errors = [line for line in process.stderr.splitlines() if not line.startswith("make")]

@@ -229,6 +229,21 @@ def test_two_attempts_at_one_run_do_not_race(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("given", ["all", "0", "1.5"])
+def test_wrong_number_of_processes_touches_nothing(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("STUDY_ROOT", str(tmp_path))
+    monkeypatch.setenv("NUM_PROCESSES", given)
+    study = Throwaway(tmp_path)
+    study.run("a")
+    run = load_study().plan("toy", "smoke")["a"]
+    run.target.parent.mkdir(parents=True)
+    run.target.write_text("published")
+    with pytest.raises(StudyError, match=f"NUM_PROCESSES={given} must be a whole number from 1"):
+        execute.execute(run, {"fingerprint": "f" * 64}, {})
+    assert [path.name for path in study.results.iterdir()] == ["notebooks"]
+    assert run.target.exists()
+
+
 def test_interrupted_runner_says_so_and_keeps_its_checkpoint(tmp_path):
     study = Throwaway(tmp_path)
     study.run("training", TRAINING, WRITE_PLAIN, FINISH)

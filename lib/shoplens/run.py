@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shoplens.paths import data_dir, results_dir, root, write_atomic
 from shoplens.runner.checknb import StudyError, check_used
-from shoplens.runner.execute import execute, is_locked, lock_file
+from shoplens.runner.execute import execute, is_locked, lock_file, num_processes
 from shoplens.runner.fingerprint import closure, code_files, differences, digest, file_hash, fingerprints
 from shoplens.runner.machine import git_state
 from shoplens.runner.publish import work_folder, write_json
@@ -105,6 +105,7 @@ def _report_stamp(folder: Path, runs: dict[str, RunSpec]) -> Path:
 
 def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
     """Write stamps and the Make fragment results/<dataset>/<profile>/graph.mk; with `run_id`, of what it needs."""
+    num_processes()     # said once, not by every run
     runs = load_study().plan(dataset, profile, parse_seeds(seeds))
     runs = needed(runs, run_id) if run_id else runs
     fetch_raw(runs)

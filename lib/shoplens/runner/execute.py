@@ -195,13 +195,27 @@ def _stop_without(process: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def num_processes() -> int:
+    """Processes of a training, from the variable NUM_PROCESSES, 1 without it; StudyError for what is no such number."""
+    given = os.environ.get("NUM_PROCESSES") or "1"
+    try:
+        number = int(given)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise StudyError(f"NUM_PROCESSES={given} must be a whole number from 1, such as NUM_PROCESSES=2")
+    return number
+
+
 def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float = LOCK_WAIT_S) -> str | None:
     """Execute one run; None when it is published, else the line that says why it failed.
 
     `stamp` is the run's entry of `fingerprints`, `upstream` {input id: when it was finished}. StudyError, before
-    anything is touched, for a parameter that is never read or a run that another process executes.
+    anything is touched, for a parameter that is never read, a NUM_PROCESSES that is no number or a run that another
+    process executes.
     """
     check_used(run.notebook)
+    processes = num_processes()
     signal.signal(signal.SIGTERM, _stop)
     if os.environ.get("SHOPLENS_PARENT"):
         _stop_without(int(os.environ["SHOPLENS_PARENT"]))
@@ -215,7 +229,7 @@ def execute(run: RunSpec, stamp: dict, upstream: dict[str, str], wait_s: float =
             "notebook": run.notebook.relative_to(root()).as_posix(), "parameters": run.parameters(),
             "inputs": upstream, **stamp, "git": machine.git_state(code_files(run)),
             "versions": machine.versions(), "hardware": machine.hardware(),
-            "num_processes": int(os.environ.get("NUM_PROCESSES") or 1),
+            "num_processes": processes,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
         _say(f"[{run.id}] running for {run.dataset}/{run.profile}")
