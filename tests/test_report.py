@@ -177,6 +177,22 @@ def test_missing_runs_leave_no_empty_heading(tmp_path, monkeypatch):
     assert page.count("<article>") == 3
 
 
+def test_runs_of_the_first_seed_are_shown_whatever_that_seed_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_ROOT", str(tmp_path))
+    results = Results(tmp_path)
+    results.plan = load_study().plan("bazaar", "smoke", (1, 2))
+    results.done("01_catalogue")
+    assert "<td>02_bcnn</td>" in results.page(), "no seed was run yet: seed 0 is planned"
+    for run in ("02_bcnn-s1", "02_bcnn-s2", "03_sscnn_gaussian-s1"):
+        results.done(run)
+    page = results.page()
+    assert '<img src="figures/03_sscnn_gaussian-s1_curves.png"' in page
+    assert "<td>02_bcnn</td>" not in page
+    results.plan = load_study().plan("bazaar", "smoke", (0, 1, 2))
+    results.failed("02_bcnn", "out of memory")
+    assert "1 run failed" in results.page()
+
+
 def test_a_table_without_its_readable_twin_is_shown_all_the_same(whole):
     (whole.folder / "tables" / "fig5_macc_by_root.md").unlink()
     assert "<summary>fig5 macc by root</summary>" in whole.page()

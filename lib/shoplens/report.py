@@ -17,7 +17,7 @@ from shoplens.notebook_pages import write_page
 from shoplens.record import NOT_A_RESULT
 from shoplens.report_tables import LAYOUTS, read
 from shoplens.runner.checknb import StudyError
-from shoplens.runner.study import RunSpec, load_study
+from shoplens.runner.study import RunSpec, Study, load_study
 
 ABOUT = ("Two papers on product pictures, done over with everything open: <i>Structure-Aware Deep Learning for Product "
          "Image Classification</i> (2019, P1) and <i>Feature Learning with Rank-Based Candidate Selection for Product "
@@ -41,7 +41,7 @@ def build(dataset: str, profile: str) -> Path:
     Raises StudyError for a dataset or profile that study.yml does not know, and for a mistake in report.yml.
     """
     study, results = load_study(), paths.results_dir(dataset, profile)
-    plan = study.plan(dataset, profile, _seeds(results))
+    plan = study.plan(dataset, profile, _seeds(study, results))
     for run in plan.values():
         if notebook := report_runs.executed(run):
             write_page(notebook, results / "html" / f"{run.id}.html")
@@ -51,11 +51,13 @@ def build(dataset: str, profile: str) -> Path:
     return results / "index.html"
 
 
-def _seeds(results: Path) -> tuple[int, ...]:
-    """Seeds of the runs there are, failed ones too."""
-    there = [*(results / "notebooks").glob("*.ipynb"), *(results / "failed").glob("*.ipynb")]
-    repeats = (re.search(r"-s(\d+)$", notebook.stem) for notebook in there)
-    return tuple(sorted({0} | {int(found[1]) for found in repeats if found}))
+def _seeds(study: Study, results: Path) -> tuple[int, ...]:
+    """Seeds of the repeated runs there are, failed ones too; 0 where there are none yet. A seed that nobody ran would
+    take the place of the first one in runs that are done for the first only."""
+    ids = {notebook.stem for folder in ("notebooks", "failed") for notebook in (results / folder).glob("*.ipynb")}
+    parts = [re.fullmatch(r"(.+?)(?:-s(\d+))?", run_id) for run_id in ids]
+    found = {int(part[2] or 0) for part in parts if study.runs.get(part[1], {}).get("seeds")}
+    return tuple(sorted(found)) or (0,)
 
 
 def page(title: str, profile: str, meaning: str, plan: dict[str, RunSpec]) -> str:
