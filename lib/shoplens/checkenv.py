@@ -1,18 +1,16 @@
 """`make check-env`: do torch, torchvision and faiss work together here, and what is this machine good for?"""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
 import sys
 
-import faiss  # before torch on purpose: the order that used to crash with two OpenMP runtimes
-import numpy as np
-import psutil
-import torch
-import torchvision
-
 from shoplens import paths
+
+TRIED = ("faiss", "numpy", "psutil", "torch", "torchvision")    # imported late: an environment may lack them
+PAPER_MEMORY = 64       # GiB that the paper profile lets product search take (MEMORY_GIB of study.yml)
 
 
 def pinned() -> dict[str, str]:
@@ -39,6 +37,11 @@ def differing(wanted: dict[str, str]) -> list[str]:
 
 def exercise() -> None:
     """A small k-means, a search and a backward pass; raises AssertionError where an answer is wrong."""
+    import faiss  # before torch on purpose: the order that used to crash with two OpenMP runtimes
+    import numpy as np
+    import torch
+    import torchvision
+
     rng = np.random.default_rng(0)
     centres = np.eye(4, 8, dtype=np.float32) * 10
     points = np.repeat(centres, 50, axis=0) + rng.normal(size=(200, 8)).astype(np.float32) * 0.1
@@ -57,16 +60,21 @@ def exercise() -> None:
 
 def advice(gpu_gib: float, memory_gib: float) -> str:
     """The largest profile a machine suits, with the reason."""
-    if gpu_gib >= 10:
-        return "PROFILE=paper (a GPU with 10 GiB or more)"
+    if gpu_gib >= 10 and memory_gib >= PAPER_MEMORY:
+        return f"PROFILE=paper (a GPU with 10 GiB or more; {PAPER_MEMORY} GiB of memory or more)"
     if memory_gib >= 6:
-        return "PROFILE=laptop (no GPU of 10 GiB; 6 GiB of memory or more)"
+        return ("PROFILE=laptop (6 GiB of memory or more; DATASET=grocery wants 16 GiB, or JOBS=1 and 12 GiB; "
+                f"the paper profile wants a GPU of 10 GiB and {PAPER_MEMORY} GiB of memory)")
     return "PROFILE=smoke (less than 6 GiB of memory)"
 
 
-def main() -> int:
-    """Print what was found; 0 when everything works as pinned, 1 when a version differs."""
-    exercise()
+def describe() -> None:
+    """Print the packages, the machine, the profile it suits and what lies in the folders of data and weights."""
+    import faiss
+    import psutil
+    import torch
+    import torchvision
+
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     memory = psutil.virtual_memory().total / 2**30
     print(f"python {platform.python_version()} · torch {torch.__version__} · torchvision {torchvision.__version__} · "
@@ -78,10 +86,18 @@ def main() -> int:
     for what, folder in (("raw data", paths.data_dir()), ("weights", paths.weights_dir())):
         held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
         print(f"{what}: {', '.join(held) or 'none at hand'}")
+
+
+def main() -> int:
+    """Print what was found; 0 when everything works as pinned, 1 when a version differs or a package is missing."""
     if lines := differing(pinned()):
         print("differs from requirements.txt:\n  " + "\n  ".join(lines), file=sys.stderr)
+    if absent := [name for name in TRIED if importlib.util.find_spec(name) is None]:
+        print(f"not tried, for want of {', '.join(absent)}; python -m pip install -r requirements.txt", file=sys.stderr)
         return 1
-    return 0
+    exercise()
+    describe()
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":
