@@ -1,5 +1,6 @@
 """A catalogue of your own: what the CSV may say, and what a person is told who says it wrong."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from shoplens.sources.__main__ import main
 from shoplens.sources.fetch import DataError
 from shoplens.sources.verify import verify_images
 
+REPOSITORY = Path(__file__).parents[1]
 HEADER = "image,layer:root,layer:leaf,attribute:colour"
 
 
@@ -72,6 +74,27 @@ def test_default_place_is_the_data_folder(shop, capsys):
     assert sources.prepare("folder").split_hash() == shop.prepare().split_hash()
     assert main(["--dataset", "folder"]) == 0
     assert "20 images" in capsys.readouterr().out
+
+
+def test_place_that_study_yml_names(shop, scratch_root, capsys):
+    """`make data` reads what run 01 would read."""
+    shop.write()
+    shop.csv.rename(scratch_root / "mine.csv")
+    shop.images.rename(scratch_root / "pictures")
+    (scratch_root / "notebooks").mkdir()
+    shutil.copy(REPOSITORY / "notebooks" / "01_catalogue.ipynb", scratch_root / "notebooks")
+    text = (REPOSITORY / "study.yml").read_text()
+    usual = "MIN_PER_ATTRIBUTE: 1, SOURCE: {}"
+    elsewhere = text.replace(usual, usual.replace("{}", "{csv: mine.csv, images: pictures}"))
+    assert elsewhere != text
+    (scratch_root / "study.yml").write_text(elsewhere)
+    assert main(["--dataset", "folder"]) == 1, "by itself the source looks under $STUDY_DATA"
+    assert main(["--dataset", "folder", "--profile", "laptop"]) == 0
+    assert "20 images" in capsys.readouterr().out
+    assert main(["--dataset", "folder", "--profile", "laptops"]) == 1
+    assert "PROFILE=laptops is not in study.yml" in capsys.readouterr().err
+    assert main(["--dataset", "nowhere", "--profile", "laptop"]) == 1
+    assert "there is no dataset 'nowhere'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("writing", [{"separator": ";"}, {"separator": "\t"}, {"encoding": "utf-8-sig"},

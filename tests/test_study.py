@@ -358,3 +358,21 @@ def test_raw_data_count_by_name_size_and_table_content(tmp_path):
     added = fingerprint.raw_hash(first)
     (first / "images" / "a.png").write_bytes(b"12345")
     assert len({as_it_was, edited, added, fingerprint.raw_hash(first), fingerprint.raw_hash(tmp_path / "nowhere")}) == 5
+
+
+def test_own_data_elsewhere_counts(toy):
+    """A CSV and images that SOURCE names are raw data wherever they lie; from the root, where the path is relative."""
+    toy.study["datasets"]["toy"]["raw"] = "toy"
+    toy.run("a", sources=True, notebook={"parameters": f"{PARAMETERS}\nSOURCE = {{}}  # of the source"})
+    plain = fingerprint.components(plan()["a"], {})
+    toy.run("a", sources=True, notebook={"parameters": f"{PARAMETERS}\nSOURCE = {{}}  # of the source"},
+            parameters={"all": {"SOURCE": {"csv": "mine/shop.csv", "images": str(toy.root / "pictures")}}})
+    as_it_was = fingerprint.components(plan()["a"], {})
+    assert set(as_it_was) - set(plain) == {"raw data csv", "raw data images"}
+    (toy.root / "mine").mkdir()
+    (toy.root / "mine" / "shop.csv").write_text("image\n")
+    (toy.root / "pictures").mkdir()
+    there = fingerprint.components(plan()["a"], {})
+    assert fingerprint.differences(as_it_was, there) == ["raw data csv changed", "raw data images changed"]
+    (toy.root / "mine" / "shop.csv").write_text("image\na.png\n")
+    assert fingerprint.differences(there, fingerprint.components(plan()["a"], {})) == ["raw data csv changed"]

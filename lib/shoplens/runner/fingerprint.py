@@ -123,10 +123,13 @@ def file_hash(path: Path) -> str:
 
 
 def raw_hash(folder: Path) -> str:
-    """Hash of a folder of raw data: names and sizes of all files, and the content of its tables (.csv, .txt).
+    """Hash of a folder of raw data: names and sizes of all files, and the content of its tables (.csv, .txt). Of a
+    single file, its content.
 
-    Dates do not count, so a copy elsewhere is the same data; "absent" where there is no such folder.
+    Dates do not count, so a copy elsewhere is the same data; "absent" where there is neither.
     """
+    if folder.is_file():
+        return file_hash(folder)
     if not folder.is_dir():
         return "absent"
     parts = []
@@ -134,6 +137,12 @@ def raw_hash(folder: Path) -> str:
         content = file_hash(path) if path.suffix in (".csv", ".txt") else ""
         parts.append(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} {content}")
     return _hash("\n".join(parts))
+
+
+def _own_data(source: dict) -> dict[str, str]:
+    """Hashes of the CSV and of the folder of images, where the parameters of a source say that they lie elsewhere."""
+    places = {key: root() / Path(str(source[key])).expanduser() for key in ("csv", "images") if source.get(key)}
+    return {f"raw data {key}": raw_hash(place) for key, place in places.items()}
 
 
 def _declared_files(run: RunSpec) -> list[Path]:
@@ -161,7 +170,10 @@ def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
     parts: dict[str, object] = {"notebook code": code}
     if run.sources and run.raw:
         parts[f"raw data {run.raw}"] = raw_hash(data_dir() / run.raw)
-    parts |= {f"parameter {name}": value for name, value in run.parameters().items()}
+    parameters = run.parameters()
+    if run.sources:
+        parts |= _own_data(parameters.get("SOURCE", {}))
+    parts |= {f"parameter {name}": value for name, value in parameters.items()}
     parts |= {f"module {name}": value for name, value in closure(names).items()}
     parts |= {f"input {name}": upstream[name] for name in run.upstream}
     parts |= {f"file {file.relative_to(root())}": file_hash(file) for file in _declared_files(run)}

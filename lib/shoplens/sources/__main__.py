@@ -5,6 +5,8 @@ import sys
 
 from shoplens import sources
 from shoplens.catalogue import SPLITS, Catalogue, CatalogueError
+from shoplens.runner.checknb import StudyError
+from shoplens.runner.study import load_study
 from shoplens.sources.fetch import DataError
 
 
@@ -12,13 +14,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 where the data is there and usable; 1, with what to do on stderr, where not."""
     parser = argparse.ArgumentParser(prog="python -m shoplens.sources", description=__doc__)
     parser.add_argument("--dataset", required=True, help=", ".join(sources.names()))
-    name = parser.parse_args(arguments).dataset
+    parser.add_argument("--profile", default="", help="of study.yml, whose parameters of the source are taken")
+    given = parser.parse_args(arguments)
     try:
-        print(summary(sources.prepare(name)))
-    except (DataError, CatalogueError, ValueError) as error:
+        parameters = source_parameters(given.dataset, given.profile) if given.profile else {}
+        print(summary(sources.prepare(given.dataset, **parameters)))
+    except (DataError, CatalogueError, StudyError, ValueError) as error:
         print(f"make data: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def source_parameters(dataset: str, profile: str) -> dict:
+    """SOURCE of the run that prepares this data set; none for a data set that is not in study.yml yet.
+
+    Raises StudyError for a profile that study.yml does not know and for a mistake in it.
+    """
+    study = load_study()
+    runs = study.plan(dataset, profile).values() if dataset in study.datasets else ()
+    return next((run.parameters().get("SOURCE", {}) for run in runs if run.sources), {})
 
 
 def summary(catalogue: Catalogue) -> str:
