@@ -2,9 +2,11 @@
 
 import fnmatch
 import json
+import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -12,9 +14,8 @@ import pytest
 from browser import BROWSER, QUIET, browser
 from PIL import Image
 
-from shoplens import ambiguities, claims, paths, report
+from shoplens import ambiguities, claims, notebook_pages, paths, report
 from shoplens.analysis import OURS, VARIANTS, paper_table
-from shoplens.notebook_pages import with_mathml
 from shoplens.report_parts import caption_of, load_words
 from shoplens.report_tables import LAYOUTS
 from shoplens.runner.study import load_study
@@ -306,8 +307,25 @@ def test_the_page_fits_the_screen_with_everything_unfolded(whole, tmp_path, widt
 # --- notebooks as pages -------------------------------------------------------------------------------------------
 
 
+def test_a_page_is_written_again_once_its_notebook_or_the_writer_is_newer(tmp_path):
+    notebook, page, writer = tmp_path / "a.ipynb", tmp_path / "a.html", Path(notebook_pages.__file__)
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    edited = writer.stat().st_mtime
+
+    def written(of_notebook, of_page):
+        page.write_text("as it was")
+        for file, time in ((notebook, of_notebook), (page, of_page)):
+            os.utime(file, (edited + time, edited + time))
+        notebook_pages.write_page(notebook, page)
+        return page.read_text() != "as it was"
+
+    assert not written(of_notebook=-20, of_page=10)
+    assert written(of_notebook=20, of_page=10)
+    assert written(of_notebook=-20, of_page=-10), "the writer was edited since"
+
+
 def test_formulas_become_mathml_and_code_stays():
-    told = with_mathml("Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
+    told = notebook_pages.with_mathml("Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
                        "but `$HOME` and\n```sh\necho $A $B\n```")
     assert told.count("<math") == 2
     assert 'display="block"' in told
@@ -318,4 +336,4 @@ def test_formulas_become_mathml_and_code_stays():
 
 def test_prices_are_no_formulas():
     """A lone dollar sign opens nothing; a formula never runs over a line."""
-    assert with_mathml("costs 5 $ here\nand 6 $ there") == "costs 5 $ here\nand 6 $ there"
+    assert notebook_pages.with_mathml("costs 5 $ here\nand 6 $ there") == "costs 5 $ here\nand 6 $ there"
