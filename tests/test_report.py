@@ -1,6 +1,7 @@
 """The report page: what it shows of hand-made results, its links and captions, how it fits a screen; its formulas."""
 
 import fnmatch
+import html
 import json
 import os
 import re
@@ -197,6 +198,19 @@ def test_runs_of_the_first_seed_are_shown_whatever_that_seed_is(tmp_path, monkey
 def test_a_table_without_its_readable_twin_is_shown_all_the_same(whole):
     (whole.folder / "tables" / "fig5_macc_by_root.md").unlink()
     assert "<summary>fig5 macc by root</summary>" in whole.page()
+
+
+def test_names_of_classes_are_text_whatever_they_hold(whole):
+    """A name may look like markdown, or hold the mark that stands between cells."""
+    shown = {}
+    for name in ("![](http://far.away/x.png)", "**bold** <b>", "Men|Women", "|"):
+        table = pd.DataFrame({"root": [name, "bag"], "variant": ["bCNN", "bCNN"], "value": [0.25, 0.5]})
+        whole.done("07_classification_analysis", {"fig5_macc_by_root": table})
+        page = whole.page()
+        rows = re.search(r"Title of fig5_macc_by_root.*?<tbody>(.*?)</tbody>", page, re.S)[1].split("</tr>")[:-1]
+        shown[name] = [[html.unescape(cell) for cell in re.findall(r"<td.*?>(.*?)</td>", row)] for row in rows]
+        assert "<img src=\"http" not in page
+    assert shown == {name: [[name, "bCNN", "0.25"], ["bag", "bCNN", "0.5"]] for name in shown}
 
 
 def test_every_link_leads_to_a_file_beside_the_page(whole):

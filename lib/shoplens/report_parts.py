@@ -5,7 +5,6 @@ from fnmatch import fnmatch
 from html import escape
 from pathlib import Path
 
-import mistune
 import pandas as pd
 from PIL import Image
 
@@ -22,7 +21,6 @@ TONES = {"better": "yes", "reproduced": "yes", "true": "yes", "direction only": 
 NUMBER = re.compile(r"[+−-]?\d|–$|$")
 DENSITY = 1.5   # pixels of a figure in one of the page's: they are drawn for paper, and dense screens show all
 WORDS = 60      # characters; a table with a longer cell is prose and wraps
-_markdown = mistune.create_markdown(plugins=["table"])
 
 
 def load_words() -> dict[str, dict]:
@@ -90,12 +88,16 @@ def title_as_written(csv: Path) -> str:
 
 
 def as_written(csv: Path) -> str:
-    """A table as its run wrote it for the eye; the CSV itself where there is no such twin."""
+    """A table as its run wrote it for the eye, every cell as text; the CSV itself where there is no such twin, or where
+    a name in it holds what stands between cells."""
     twin = csv.with_suffix(".md")
-    if not twin.exists():
+    text = twin.read_text(encoding="utf-8") if twin.exists() else ""
+    lines = next((part for part in text.split("\n\n") if part.startswith("|")), "").splitlines()
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    if len({len(row) for row in rows}) != 1:
         return table(pd.read_csv(csv))
-    return scroll(_markdown("\n".join(line for line in twin.read_text(encoding="utf-8").splitlines()
-                                      if line.startswith("|"))))
+    head, _, *body = rows
+    return table(pd.DataFrame(body, columns=head))
 
 
 def titled(caption: str, title: str = "", link: str = "") -> str:
