@@ -197,10 +197,11 @@ def test_search_takes_its_own_protocol_and_table():
     rng = np.random.default_rng(0)
     left, right = rng.random((3, 50)), rng.random((2, 50))
     answers = {"known|4|G 20th": left, "known|4|G closest": right, "unseen|4|G 20th": rng.random((1, 50)),
-               "known|6|G whole": right, "known|6|G 256": left, "known|items": np.arange(50)}
+               "known|6|G whole": right, "known|6|G 256": left, "known|items": np.arange(50) // 5}
     names, score = claims.from_search(answers, "known", "p2_table4", 1.0, draws=100)
     assert names == ["G 20th", "G closest"]
-    gain = ranking.mean_interval(left[:2].mean(0), right.mean(0), draws=100)      # the seeds that both have
+    apart = (left[:2].mean(0) - right.mean(0)).reshape(10, 5).mean(axis=1)      # the seeds that both have, by product
+    gain = ranking.mean_interval(apart, draws=100)
     by_seed = [np.mean(left[s] - right[s]) for s in (0, 1)]
     case = score("G 20th", "G closest", {})
     assert (case.value, case.low, case.high) == pytest.approx(

@@ -22,9 +22,11 @@ def test_products_are_drawn_with_all_their_queries():
     for drawn in product([5, 2, 7], repeat=3):
         kept = [value for one in drawn for value, item in zip(values, items, strict=True) if item == one]
         means.append(sum(kept) / len(kept))
-    told = mean_over_items(values, items, 20_000)
-    assert told.value == pytest.approx(values.mean())
-    assert (told.low, told.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975], method="inverted_cdf")))
+    for level in (0.95, 0.5):      # the outer quantiles are draws of one product alone, the inner ones are mixed
+        told = mean_over_items(values, items, 20_000, level=level)
+        ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+        assert told.value == pytest.approx(values.mean())
+        assert (told.low, told.high) == pytest.approx(tuple(ends))
 
 
 def test_equal_queries_of_a_product_add_nothing_that_is_known(rng):
