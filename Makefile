@@ -1,6 +1,6 @@
 # One command on a fresh machine is enough: `make reproduce` builds the environment, runs what is not up to date
 # and writes results/<DATASET>/<PROFILE>/index.html. Which runs there are, and what each depends on, is in
-# study.yml; the rules for them are written by `python -m shoplens.run graph`.
+# study.yml; the rules for them are written by `python -m shoplens.study graph`.
 
 DATASET ?= bazaar
 PROFILE ?= laptop
@@ -70,48 +70,48 @@ env: $(ENV) ## .venv with the pinned packages (nothing to do with PYTHON=)
 	@touch $@
 
 check-env: env ## torch, torchvision and faiss together; which profile this machine suits
-	@$(PY) -m shoplens.checkenv
+	@$(PY) -m shoplens.study.environment
 
 data: env ## find or download the raw data of DATASET and prepare its catalogue
-	@$(PY) -m shoplens.sources $(HERE)
+	@$(PY) -m shoplens.data $(HERE)
 
 # The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it.
 reproduce: env ## run whatever is not up to date, then write the report
-	@$(PY) -m shoplens.run graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+	@$(PY) -m shoplens.study graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
 	@if $(MAKE) -s --no-print-directory -q -f $(GRAPH) $(GOAL) >/dev/null 2>&1; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
 		trap : INT; \
 		SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f $(GRAPH) $(GOAL) || { \
-			code=$$?; $(PY) -m shoplens.report $(HERE) && \
+			code=$$?; $(PY) -m shoplens.report.index_page $(HERE) && \
 				echo "Not everything was made; the report says which runs are missing, and why."; \
 			exit $$code; \
 		}; \
 	fi
 
 report: env ## results/DATASET/PROFILE/index.html from what there is, failed runs included
-	@$(PY) -m shoplens.report $(HERE)
+	@$(PY) -m shoplens.report.index_page $(HERE)
 
 status: env ## which runs are done, stale (and why), failed or running, and the minutes they took
-	@$(PY) -m shoplens.run status $(HERE) --seeds "$(SEEDS)"
+	@$(PY) -m shoplens.study status $(HERE) --seeds "$(SEEDS)"
 
 test: env ## all tests; with STUDY_DATA and STUDY_WEIGHTS those on real data too
 	@$(PY) -m pytest
 
 bench: env ## speed and memory of input, training, MCR, search and learning beside what one would use instead
-	@$(PY) -m shoplens.bench --dataset "$(DATASET)"
+	@$(PY) -m benchmarks --dataset "$(DATASET)"
 
 lab: env ## JupyterLab, opened on the notebooks
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_catalogue.ipynb $(AS_ROOT)
 
 accept-reference: env ## copy tables, figures and records of finished runs to results/reference/
-	@$(PY) -m shoplens.run accept-reference $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+	@$(PY) -m shoplens.study accept-reference $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
 
 verify: env ## compare your tables with results/reference/: bitwise, numerically, statistically (tolerances.yml)
-	@$(PY) -m shoplens.run verify $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
+	@$(PY) -m shoplens.study verify $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
 
 readme: env ## the tables of README.md from results/reference/; a test fails where they differ
-	@$(PY) -m shoplens.readme
+	@$(PY) -m shoplens.report.readme
 
 clean: ## remove all results except reference and paper (asks first; YES=1 does not)
 	@if [ "$(YES)" != 1 ]; then \

@@ -5,7 +5,7 @@ import json
 import torch
 
 from shoplens import paths
-from shoplens.record import Run
+from shoplens.study.notebook_run import Run
 
 
 def open_run(monkeypatch, inputs: dict[str, list[str]]) -> Run:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from shoplens import mcr
-from shoplens.catalogue import Hierarchy
+from shoplens.classification import mcr
+from shoplens.data.catalogue import Hierarchy
 
 
 def tree(*parents):

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from shoplens import paths
-from shoplens.runner.study import load_study
+from shoplens.study.plan import load_study
 
 NOTEBOOKS = sorted((paths.root() / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 40       # lines; a screen holds text, code and output

@@ -22,7 +22,7 @@ from trainings import (
 )
 
 from shoplens import training
-from shoplens.images import Augmentation, Batches
+from shoplens.data.images import Augmentation, Batches
 from shoplens.training import Schedule, TrainingError, fit
 
 # --- interruption -------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _two_processes(folder: str) -> None:
     def fit_with(processes: int, name: str, validate=None, step=None) -> tuple[nn.Module, list[float]]:
         def noting(model, batch):
             with (folder / f"{name}.{os.getpid()}").open("a") as seen:
-                seen.write("".join(f"{row}\n" for row in batch["rows"].tolist()))
+                seen.write("".join(f"{row}\n" for row in batch["indices"].tolist()))
             return (step or a_step)(model, batch)
         model = plain_net()
         history = fit(model, noting, data, validate or Answers(0.1, 0.2), schedule, folder / name,

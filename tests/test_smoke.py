@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from deepfashion_files import lay_down
 from PIL import Image
-from test_deepfashion import lay_down
 
 from shoplens import paths
 

@@ -18,7 +18,7 @@ from trainings import (
     tiny,
 )
 
-from shoplens.images import Augmentation
+from shoplens.data.images import Augmentation
 from shoplens.training import Schedule, TrainingError, fit, pick_precision, predict
 
 # --- what an epoch does -------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def test_sgd_equals_the_hand_loop(tmp_path):
     for epoch in range(2):
         total = 0.0
         for batch in data.epoch(epoch):
-            x = torch.cat([batch["images"].double().reshape(-1, 192), torch.ones(len(batch["rows"]), 1)], dim=1)
+            x = torch.cat([batch["images"].double().reshape(-1, 192), torch.ones(len(batch["indices"]), 1)], dim=1)
             p = (x @ w.T).softmax(dim=1)
             y = torch.eye(CLASSES, dtype=torch.float64)[batch["leaf"]]
             total -= float((y * p.log()).sum())
@@ -176,8 +176,9 @@ def test_precision_may_change_from_one_training_to_the_next_even_after_a_failure
         # What comes back is a plain float32 network: no autocast stays behind in its forward.
         plain, images = tiny().eval(), torch.randn(4, 3, 8, 8)
         plain.load_state_dict(model.state_dict())
+        # Not to the last bit: what training left of a convolution's layout may have another kernel chosen for it.
         with torch.no_grad():
-            assert torch.equal(model(images), plain(images))
+            torch.testing.assert_close(model(images), plain(images), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("gpu", "cpu", "precision"), [
@@ -220,7 +221,7 @@ class _Tagged(nn.Module):
 
 def test_predict_keeps_the_order_and_augments_nothing():
     rows = np.array([5, 2, 19, 7, 11])
-    data, model = noise(batch_size=2, rows=rows, augmentation=Augmentation()), _Tagged()
+    data, model = noise(batch_size=2, indices=rows, augmentation=Augmentation()), _Tagged()
     expected = (data.store.array[rows] / 255 - 0.5).mean(axis=(1, 2)) / 0.25
     for function, factor in ((model, 1), (model.features, 2)):
         answer = predict(function, data)
@@ -238,7 +239,7 @@ class _Tasks(_Tagged):
 
 def test_predict_joins_each_answer_of_a_network_with_several():
     rows = np.array([5, 2, 19, 7, 11])
-    data, model = noise(batch_size=2, rows=rows), _Tasks()
+    data, model = noise(batch_size=2, indices=rows), _Tasks()
     answer = predict(model, data)
     assert set(answer) == {"mean", "brightest"}
     assert {array.dtype for array in answer.values()} == {np.dtype(np.float32)}

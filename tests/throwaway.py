@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-RUNNER = ("__init__.py", "paths.py", "record.py", "run.py")
+MODULES = ("__init__.py", "errors.py", "paths.py", "strict_yaml.py", "syntax.py")
 REPORT = """
 import sys
 from shoplens.paths import results_dir
@@ -42,7 +42,7 @@ RUN = "{run}"  # id of this run
 SEED = 0  # random seed
 EPOCHS = 3  # passes over the data
 RATE = 0.1  # learning rate"""
-OPEN = "from shoplens.record import start_run\nrun = start_run(DATASET, PROFILE, RUN, SEED)\nprint(EPOCHS, RATE)"
+OPEN = "from shoplens.study.notebook_run import start_run\nrun = start_run(DATASET, PROFILE, RUN, SEED)\nprint(EPOCHS, RATE)"
 MODEL = "run.artefact('model.txt').write_text('x')"
 WRITE = f"import pandas as pd\nrun.table(pd.DataFrame({{'value': [1.0]}}), RUN)\n{MODEL}"
 WRITE_PLAIN = f"run.path(f'tables/{{RUN}}.csv').write_text('value\\n1\\n')\n{MODEL}"
@@ -68,19 +68,22 @@ class Throwaway:
             "runs": {},
         }
         package = root / "lib" / "shoplens"
-        (package / "sources").mkdir(parents=True)
+        (package / "data" / "sources").mkdir(parents=True)
+        (package / "report").mkdir()
         (root / "notebooks").mkdir()
-        for name in RUNNER:
+        for name in MODULES:
             shutil.copy(REPOSITORY / "lib" / "shoplens" / name, package)
-        shutil.copytree(REPOSITORY / "lib" / "shoplens" / "runner", package / "runner",
+        shutil.copytree(REPOSITORY / "lib" / "shoplens" / "study", package / "study",
                         ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPOSITORY / "Makefile", root)
         if in_process:
             (root / "lib" / "papermill.py").write_text(IN_PROCESS)
-        (package / "report.py").write_text(REPORT)
-        (package / "sources" / "__init__.py").write_text("")
+        (package / "report" / "index_page.py").write_text(REPORT)
+        for name in ("report", "data", "data/sources"):
+            (package / name / "__init__.py").write_text("")
+        (package / "data" / "registry.py").write_text("")
         for name in ("toy", "plain"):
-            (package / "sources" / f"{name}.py").write_text('LICENCE = "none"\n')
+            (package / "data" / "sources" / f"{name}.py").write_text('LICENCE = "none"\n')
 
     @property
     def results(self) -> Path:
@@ -119,8 +122,8 @@ class Throwaway:
         return kept | path
 
     def start(self, *command: str) -> subprocess.Popen:
-        """`python -m shoplens.run <command>` for the toy dataset in the smoke profile."""
-        arguments = [sys.executable, "-m", "shoplens.run", *command, "--dataset", "toy", "--profile", "smoke"]
+        """`python -m shoplens.study <command>` for the toy dataset in the smoke profile."""
+        arguments = [sys.executable, "-m", "shoplens.study", *command, "--dataset", "toy", "--profile", "smoke"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         # A suite in the background of a shell ignores SIGINT, and its children would too.
         return subprocess.Popen(arguments, env=self._environment(), cwd=self.root, **pipes,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shoplens.images import Batches, ImageStore
+from shoplens.data.images import Batches, ImageStore
 
 COUNT, CLASSES = 21, 3
 
@@ -14,7 +14,7 @@ COUNT, CLASSES = 21, 3
 def noise(batch_size=8, **changes) -> Batches:
     """21 pictures of 8×8 noise in 3 classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
-    known = {"rows": np.arange(COUNT), "targets": {"leaf": np.arange(COUNT) % CLASSES}, "mean": (0.5,) * 3,
+    known = {"indices": np.arange(COUNT), "targets": {"leaf": np.arange(COUNT) % CLASSES}, "mean": (0.5,) * 3,
              "std": (0.25,) * 3}
     return Batches(ImageStore(pixels, Path("unused"), "digest"), batch_size=batch_size, **(known | changes))
 

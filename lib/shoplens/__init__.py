@@ -1,2 +1,2 @@
 """shoplens: the thin shared library of the study. Import its modules by name, ground floor first:
-catalogue, metrics, images, backbones, classifiers, training, figures."""
+paths, data, models, statistics, classification and search, figures, study, report."""

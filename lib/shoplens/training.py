@@ -19,7 +19,7 @@ from accelerate.utils import extract_model_from_parallel, set_seed
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from shoplens.images import Batches
+from shoplens.data.images import Batches
 
 Step = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -164,12 +164,12 @@ def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank,
     for batch in data.epoch(epoch, accelerator.device, rank, world):
         with accelerator.autocast():
             loss, logs = step(model, batch)
-        accelerator.backward(loss * batch["share"])
+        accelerator.backward(loss * batch["loss_scale"])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.detach())
         logged.append([torch.as_tensor(value).detach() for value in logs.values()])
-        weights.append(len(batch["rows"]))
+        weights.append(len(batch["indices"]))
         if len(losses) % CHECK_EVERY == 0:
             _check_finite(losses, epoch)
     _check_finite(losses, epoch)

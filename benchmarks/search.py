@@ -1,0 +1,154 @@
+"""How search scales and learning by rank speeds up, beside what one would write first: part of `make bench`."""
+
+import copy
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.mcr import peak_gib
+from shoplens.data.images import ImageStore, normalise
+from shoplens.search.activations import extract
+from shoplens.search.losses import ranking_loss
+from shoplens.search.mining import Memory, Mining, select
+from shoplens.search.nearest import Chunks, build_index, recall, search_exact, search_index
+from shoplens.search.query_batches import QueryBatches
+
+PAPER_IMAGES, PAPER_DIMENSIONS = 3_195_334, 32_768      # P2 Tables 2 and 5: AlibabaM (testing) + 3M
+
+
+def synthetic_features(count: int, dimensions: int, chunk: int = 65536, topics: int = 2000, seed: int = 0) -> Chunks:
+    """(ids, features): unit vectors around topic centres, drawn chunk by chunk, the same whatever was drawn before."""
+    centres = np.random.default_rng(seed).normal(size=(topics, dimensions)).astype(np.float32)
+    for start in range(0, count, chunk):
+        rng = np.random.default_rng((seed, start))
+        size = min(chunk, count - start)
+        told = centres[rng.integers(0, topics, size)] + rng.normal(size=(size, dimensions)).astype(np.float32)
+        yield np.arange(start, start + size), told / np.linalg.norm(told, axis=1, keepdims=True)
+
+
+def bench_index(count: int = 1_000_000, dimensions: int = 256, queries: int = 200, k: int = 20,
+                factory: str = "IVF4096,SQ8", probes: int = 32) -> dict[str, dict[str, float]]:
+    """{"exact, streamed": …, "approximate": …}: milliseconds a query, peak memory in GiB, and for the approximate
+    index seconds to build and recall. Each side runs alone in a fresh process and never holds all features.
+    """
+    table, exact = {}, None
+    for name, function in (("exact, streamed", _time_exact), ("approximate", _time_index)):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            table[name], ids = pool.apply(function, (count, dimensions, queries, k, factory, probes))
+        exact = ids if exact is None else exact
+        table[name]["recall"] = recall(ids, exact)
+    return table
+
+
+def _queries(queries, dimensions):
+    return next(iter(synthetic_features(queries, dimensions, seed=0, chunk=queries)))[1]
+
+
+def _clocked(chunks, spent):
+    """The same chunks; the seconds each took to come are appended to `spent`."""
+    started = time.perf_counter()
+    for chunk in chunks:
+        spent.append(time.perf_counter() - started)
+        yield chunk
+        started = time.perf_counter()
+
+
+def _time_exact(count, dimensions, queries, k, factory, probes):
+    asked = _queries(queries, dimensions)
+    drawing = []
+    started = time.perf_counter()
+    _, ids = search_exact(asked, _clocked(synthetic_features(count, dimensions), drawing), k)
+    seconds = time.perf_counter() - started - sum(drawing)              # drawing the features is not searching
+    return {"milliseconds": 1000 * seconds / queries, "build_seconds": 0.0, "peak_gib": peak_gib()}, ids
+
+
+def _time_index(count, dimensions, queries, k, factory, probes):
+    asked = _queries(queries, dimensions)
+    started = time.perf_counter()
+    sample = np.concatenate([told for _, told in synthetic_features(min(count, 200_000), dimensions)])
+    index = build_index(sample, synthetic_features(count, dimensions), factory)
+    built = time.perf_counter()
+    _, ids = search_index(index, asked, k, probes)
+    return {"milliseconds": 1000 * (time.perf_counter() - built) / queries, "build_seconds": built - started,
+            "peak_gib": peak_gib()}, ids
+
+
+def on_paper(gflops: float, rate: float | None = None, images: int = PAPER_IMAGES,
+             dimensions: int = PAPER_DIMENSIONS) -> str:
+    """What P2's largest search takes, by arithmetic: nothing of it is run here. gflops: GFLOP/s of a matrix product
+    on this machine; rate: images a second it turns into such features, None: not known."""
+    whole, half, small = (images * size / 2**30 for size in (dimensions * 4, dimensions * 2, 256))
+    work = 2 * images * dimensions / 1e9                                # a product and a sum for every number
+    told = (f"{images:,} features of {dimensions:,} numbers, on paper: {whole:,.0f} GiB in float32, {half:,.0f} in "
+            f"float16, read once a batch of queries; {work:,.0f} GFLOP a query, {work / gflops:,.2f} s at this "
+            f"machine's ceiling; whitened to 256 numbers of one byte {small:.1f} GiB, which a laptop holds")
+    return told if rate is None else told + f"; {images / rate / 3600:,.1f} h to compute from pixels at the rate above"
+
+
+def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024,
+                 queries: int = 200) -> dict[str, float]:
+    """Seconds to mine candidates for the queries: ours, and a plain loop that does the same query by query."""
+    rng = np.random.default_rng(0)
+    items = rng.integers(0, products, images)
+    features = rng.normal(size=(images, dimensions)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    sampled = min(1000, images // 2)
+    mining = Mining(items, np.arange(images), sampled, positive_rank=20, ambiguous_positives=10)
+    started = time.perf_counter()
+    mining.mine(np.arange(queries), features, Memory(), (0,))
+    ours = time.perf_counter() - started
+    started = time.perf_counter()
+    for query in range(queries):
+        squared = np.array([np.sum((features[query] - other) ** 2) for other in features])
+        positives = np.flatnonzero((items == items[query]) & (np.arange(images) != query))
+        others = np.random.default_rng((0, query)).choice(np.flatnonzero(items != items[query]), sampled, replace=False)
+        select(query, positives, squared[positives], others, squared[others], positive_rank=20, ambiguous_positives=10)
+    return {"ours": ours, "plain loop": time.perf_counter() - started}
+
+
+class Recomputed:
+    """Activations of the frozen part, computed whenever they are asked for: what stored ones replace."""
+
+    def __init__(self, frozen: torch.nn.Module, store: ImageStore, mean, std):
+        self.frozen, self.store, self.mean, self.std = frozen.eval(), store, mean, std
+
+    def __len__(self):
+        return len(self.store)
+
+    @torch.no_grad()
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        device = next(self.frozen.parameters()).device
+        parts = np.array_split(rows, -(-len(rows) // 64))
+        return np.concatenate([self.frozen(normalise(self.store.images(part).to(device), self.mean, self.std))
+                               .cpu().numpy() for part in parts])
+
+
+def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageStore, items: np.ndarray,
+                queries: np.ndarray, gallery: np.ndarray, mean, std) -> dict[str, float]:
+    """Seconds of one epoch of learning by rank (extraction, mining and training; ten ambiguous positives) over
+    `queries`, from stored activations and through the whole network each time: the same epoch, triplet by triplet.
+    "describing": images a second from pixels to features.
+    """
+    through = Recomputed(frozen, store, mean, std)
+    started = time.perf_counter()
+    stored = through[np.arange(len(store))]
+    extract(model.eval(), stored, np.arange(len(store)))
+    told = {"describing": len(store) / (time.perf_counter() - started)}
+    mining = Mining(items, gallery, 1000, positive_rank=20, ambiguous_positives=10)
+    for name, maps in (("stored activations", stored), ("whole network", through)):
+        own = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(own.parameters(), 1e-4)
+        with tempfile.TemporaryDirectory() as folder:
+            data = QueryBatches(own, maps, queries, mining, 4, store, Path(folder) / "memory.npz")
+            started = time.perf_counter()
+            own.train()
+            for batch in data.epoch(0, next(own.parameters()).device):
+                optimizer.zero_grad()
+                ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
+                optimizer.step()
+            told[name] = time.perf_counter() - started
+    return told

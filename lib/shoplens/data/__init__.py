@@ -1,0 +1,1 @@
+"""Pictures and their labels: catalogues, image stores, and where each data set comes from."""

@@ -1,0 +1,11 @@
+"""The procedural shop behind `sources.bazaar`: products as numbers, drawn to pictures with masks and boxes.
+
+    taxonomy   leaves, attributes and their frequencies
+    items      one product as numbers: attribute states, shape knobs, colours
+    shapes     outlines, strokes and folds of the products, one module per family
+    patterns   cloth and prints
+    render     sketch to lit pixels
+    scenes     backgrounds; overlays: promotional text, things in the way
+    compose    one picture of one view, with mask and box
+    stream     any number of distractors
+"""

@@ -1,0 +1,1 @@
+"""Outlines of the products that the shop sells, one module per family."""

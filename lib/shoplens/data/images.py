@@ -1,0 +1,240 @@
+"""Decode once, then work in batches: a memory-mapped store of uint8 images and augmentation on the training device."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from shoplens import paths
+
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC,
+                  "lanczos": Image.Resampling.LANCZOS}
+
+
+class ImageError(ValueError):
+    """Images that cannot be read, by path."""
+
+
+def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
+    """One image file as uint8 size×size×3 RGB; the whole picture is kept, its sides are stretched to a square.
+
+    EXIF rotation is applied and transparency laid on white, as a shop page would show it.
+    Raises OSError (from Pillow) when the file is no image or is truncated, ImageError for 32-bit pixels.
+    """
+    with Image.open(file) as image:
+        image.draft("RGB", (2 * size, 2 * size))    # lets the JPEG decoder skip detail that would be thrown away
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):       # convert() would clip all but the darkest 256 of 65,536 levels
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ImageError(f"pixels of mode {image.mode} have no range that is known; save it with 8 bits a channel")
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        resized = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation], reducing_gap=3.0)
+        return np.asarray(resized, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """N decoded images in one memory-mapped file. array: uint8 N×S×S×3 (rows as in the list it was made from)."""
+
+    array: np.ndarray
+    folder: Path
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Side of the square images in pixels."""
+        return self.array.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """uint8 tensor B×3×S×S of the given rows, in channels-last memory order (a copy, no pixel is moved twice)."""
+        return torch.from_numpy(self.array[rows]).permute(0, 3, 1, 2)
+
+
+def open_store(files: list[Path], size: int, interpolation: str = "bicubic", workers: int = 0) -> ImageStore:
+    """The store of `files` at size×size pixels: made at the first call, opened at the next.
+
+    The store's key is a digest of the files' bytes, in order, with size and interpolation; so the same images are
+    never decoded twice and changed ones never read from an old store. Raises ImageError listing every file that is
+    missing or, where all are there, every one that is corrupt or truncated; nothing is left behind then.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {list(INTERPOLATIONS)}, got {interpolation!r}")
+    if size < 8:
+        raise ValueError(f"size must be at least 8 pixels, got {size}")
+    digest = _content_digest(files, workers)
+    folder = paths.cache_dir() / "stores" / f"{digest[:16]}_{size}px_{interpolation}"
+    if not (folder / "images.npy").exists():
+        _decode_all(files, size, interpolation, folder, workers)
+    return ImageStore(np.load(folder / "images.npy", mmap_mode="r"), folder, digest)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    # Threads do: Pillow and hashlib let go of the interpreter lock while they work.
+    return ThreadPoolExecutor(workers or os.cpu_count())
+
+
+def _content_digest(files: list[Path], workers: int) -> str:
+    """sha256 over the files' bytes. Reading them all is remembered under their names, sizes and times."""
+    missing = [str(f) for f in files if not Path(f).is_file()]
+    if missing or not files:
+        raise ImageError(_listing(len(files), [(f, "no such file") for f in missing]) if files else "no images given")
+    stats = [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, map(os.stat, files), strict=True)]
+    known = paths.cache_dir() / "stores" / "digests" / hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
+    if not known.exists():
+        whole = hashlib.sha256()
+        with _pool(workers) as pool:
+            for one in pool.map(lambda f: hashlib.sha256(Path(f).read_bytes()).digest(), files):
+                whole.update(one)
+        paths.write_atomic(known, whole.hexdigest().encode())
+    return known.read_text()
+
+
+def _decode_all(files: list[Path], size: int, interpolation: str, folder: Path, workers: int) -> None:
+    errors = []
+    with paths.publish_folder(folder) as temporary:
+        array = np.lib.format.open_memmap(temporary / "images.npy", mode="w+", dtype=np.uint8,
+                                          shape=(len(files), size, size, 3))
+
+        def one(row: int) -> None:
+            try:
+                array[row] = decode(files[row], size, interpolation)
+            except Exception as error:      # Pillow raises many kinds; each names a file we must report
+                errors.append((str(files[row]), str(error) or type(error).__name__))
+
+        with _pool(workers) as pool:
+            list(tqdm(pool.map(one, range(len(files))), total=len(files), desc=f"decode to {size} px",
+                      unit=" images", disable=None))     # a bar on a terminal, nothing in a notebook's page
+        if errors:
+            raise ImageError(_listing(len(files), sorted(errors)))
+        array.flush()
+
+
+def _listing(total: int, errors: list[tuple[str, str]]) -> str:
+    lines = "\n  ".join(f"{file}: {why}" for file, why in errors[:50])
+    more = f"\n  and {len(errors) - 50} more" if len(errors) > 50 else ""
+    return (f"{len(errors)} of {total} images cannot be read; replace them or take their rows out of the table:"
+            f"\n  {lines}{more}")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop, mirror and deformation (P1 §4.2), as one affine map a picture.
+
+    The paper names the three and gives no sizes; these are ours. crop: smallest side of the crop window as a share
+    of the picture's. mirror: probability of a left-right flip. deform: largest relative stretch of one side against
+    the other, and largest shear and rotation (radians).
+    """
+
+    crop: float = 0.8
+    mirror: float = 0.5
+    deform: float = 0.1
+
+    def draw(self, count: int, seed: tuple[int, ...]) -> Tensor:
+        """float32 count×2×3 affine maps, the same for the same seed on any device and however work is shared out."""
+        rng = np.random.default_rng(seed)
+        side = rng.uniform(self.crop, 1.0, count)
+        stretch = np.exp(rng.uniform(-self.deform, self.deform, count) / 2)
+        angle, shear = rng.uniform(-self.deform, self.deform, (2, count))
+        flip = np.where(rng.random(count) < self.mirror, -1.0, 1.0)
+        # Where the window may move without leaving the picture; coordinates run from −1 to 1.
+        shift = rng.uniform(-1, 1, (2, count)) * (1 - side)
+        across, down = side * stretch, side / stretch
+        theta = np.empty((count, 2, 3), np.float32)
+        theta[:, 0, 0], theta[:, 0, 1], theta[:, 0, 2] = flip * across * np.cos(angle), across * shear, shift[0]
+        theta[:, 1, 0], theta[:, 1, 1], theta[:, 1, 2] = flip * down * np.sin(angle), down * np.cos(angle), shift[1]
+        return torch.from_numpy(theta)
+
+
+def warp(images: Tensor, theta: Tensor) -> Tensor:
+    """Resample float images B×3×S×S under affine maps B×2×3; what falls outside repeats the border."""
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 B×3×S×S → float32, (x / 255 − mean) / std by channel, on whatever device the images are."""
+    scale = torch.tensor(std, device=images.device).mul(255).reciprocal().view(1, 3, 1, 1)
+    shift = torch.tensor(mean, device=images.device).div(torch.tensor(std, device=images.device)).view(1, 3, 1, 1)
+    return images.float().mul_(scale).sub_(shift)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of some rows of a store with their labels; picklable, and the same for any number of processes.
+
+    indices: row numbers in the store. targets: name → int64 array over ALL rows of the store. An epoch visits each row
+    once, in batches of nearly equal size (at most `batch_size`), so no lone image is left for the last.
+    """
+
+    store: ImageStore
+    indices: np.ndarray
+    targets: dict[str, np.ndarray]
+    batch_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation | None = None
+    seed: int = 0
+    workers: int = 0
+
+    def __post_init__(self):
+        if self.batch_size < 1 or not len(self.indices):
+            raise ValueError("need at least one row and a batch size of 1, "
+                             f"got {len(self.indices)} and {self.batch_size}")
+
+    def plan(self, epoch: int | None) -> list[np.ndarray]:
+        """Row numbers of each batch: shuffled by (seed, epoch), in the given order when epoch is None."""
+        indices = np.asarray(self.indices)
+        if epoch is not None:
+            indices = np.random.default_rng((self.seed, epoch)).permutation(indices)
+        return np.array_split(indices, -(-len(indices) // self.batch_size))
+
+    def epoch(self, epoch: int | None, device: torch.device | str = "cpu", rank: int = 0,
+              world: int = 1) -> Iterator[dict[str, Tensor]]:
+        """Batches on `device` for process `rank` of `world`: "images" float32 B×3×S×S, the targets (int64 B),
+        "indices", and "loss_scale": what this process's mean loss must be multiplied by, so that the average over
+        processes is the mean over the whole batch. Augmented where the epoch is given and an augmentation is set.
+        """
+        augmented = epoch is not None and self.augmentation is not None
+        jobs = []
+        for step, indices in enumerate(self.plan(epoch)):
+            if len(indices) < world:
+                raise ValueError(f"a batch of {len(indices)} cannot be shared among {world} processes: raise BATCH_SIZE")
+            theta = self.augmentation.draw(len(indices), (self.seed, epoch, step)) if augmented else None
+            mine = slice(rank, None, world)
+            jobs.append((indices[mine], theta[mine] if augmented else None, len(indices[mine]) * world / len(indices)))
+        pinned = torch.device(device).type == "cuda"
+        for batch in DataLoader(_Fetch(self), sampler=jobs, batch_size=None, num_workers=self.workers,
+                                pin_memory=pinned):
+            batch = {k: v.to(device, non_blocking=pinned) if torch.is_tensor(v) else v for k, v in batch.items()}
+            images, theta = normalise(batch["images"], self.mean, self.std), batch.pop("theta", None)
+            batch["images"] = images if theta is None else warp(images, theta)
+            yield batch
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """What a DataLoader asks for its items: here one item is one whole batch."""
+
+    batches: Batches
+
+    def __getitem__(self, job: tuple) -> dict:
+        indices, theta, share = job
+        batch = {"images": self.batches.store.images(indices), "indices": torch.from_numpy(indices), "loss_scale": share}
+        batch |= {name: torch.from_numpy(codes[indices]) for name, codes in self.batches.targets.items()}
+        return batch if theta is None else batch | {"theta": theta}

@@ -1,0 +1,1 @@
+"""Plots of the study, each drawn from arrays or tables."""

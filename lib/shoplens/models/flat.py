@@ -1,0 +1,37 @@
+"""The classifiers of P1, put together from a backbone's parts."""
+
+from torch import Tensor, nn
+
+from shoplens.models.backbones import Backbone
+
+
+class FlatClassifier(nn.Module):
+    """bCNN: one network, one layer of the hierarchy, every class against all others (P1 §4.2 (1)).
+
+    forward: images float32 B×3×H×W → logits B×num_classes (un-normalised scores).
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int):
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"classification needs at least two classes, got {num_classes}")
+        self.trunk, self.public_tail = backbone.trunk, backbone.public_tail
+        self.private = backbone.make_private(num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the public part says of the images: B×features."""
+        return self.public_tail(self.trunk(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.private(self.features(images))
+
+
+def parameter_groups(model: nn.Module, learning_rate: float, new_factor: float = 1.0) -> list[dict]:
+    """SGD groups: what came with the backbone at `learning_rate`, private modules at `new_factor` times that.
+
+    Raising the rate of layers that start from scratch is Caffe's custom when fine-tuning; P1 does not say.
+    """
+    new = list(model.private.parameters())
+    known = {id(p) for p in new}
+    old = [p for p in model.parameters() if id(p) not in known]
+    return [{"params": old, "lr": learning_rate}, {"params": new, "lr": learning_rate * new_factor}]

@@ -1,0 +1,135 @@
+"""The report's cards: what the tables of the analysis runs say, in a few numbers. No table, no card."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from shoplens.classification.comparison import OURS
+
+VERDICTS_ON_RUNS = ("reproduced", "direction only", "inside the noise", "not reproduced")
+LEARNED = ("L+G", "G", "L")     # P2's features, the one its abstract speaks of first
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number of a card: value, what it is of, and the verdict passed on it, if any."""
+
+    value: str
+    of: str
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Numbers that answer one question, and what to know before believing them."""
+
+    title: str
+    lines: tuple[Line, ...]
+    note: str
+
+
+def cards(tables: Path) -> list[Card]:
+    """All cards that the CSVs in a folder allow. Raises KeyError where a table lacks a column it should have."""
+    def read(name: str) -> pd.DataFrame:
+        file = tables / f"{name}.csv"
+        return pd.read_csv(file) if file.exists() else pd.DataFrame()
+
+    table1, gains, table5, claims = map(read, ("table1_classification", "table1_gains", "table5_search", "claims"))
+    found = []
+    if len(table1):
+        found.append(flat_cnn(table1))
+    if len(gains):
+        found += [best_variant(gains), ours(gains)]
+    if len(table5):
+        found.append(search(table5, read("table5_gains")))
+    if len(claims):
+        found.append(statements(claims))
+    return [card for card in found if card.lines]
+
+
+def flat_cnn(table1: pd.DataFrame) -> Card:
+    """Test ACC and MACC of bCNN on each image set, mean over seeds."""
+    own = table1[(table1["variant"] == "bCNN") & (table1["k"] == 1)]
+    lines = []
+    for subset, rows in own.groupby("subset", sort=False):
+        mean = 100 * rows.groupby("metric")["value"].mean()
+        lines.append(Line(f"{mean['ACC']:.1f} · {mean['MACC']:.1f} %",
+                          f"ACC · MACC, {subset} images ({rows['n'].iloc[0]:,} in test)"))
+    return Card("The flat CNN, bCNN", tuple(lines), _seeds({own["seed"].nunique()}))
+
+
+def best_variant(gains: pd.DataFrame) -> Card:
+    """The largest gain in MACC over bCNN among the paper's variants, on each image set."""
+    own = gains[(gains["metric"] == "MACC") & (gains["variant"] != OURS)]
+    best = own.loc[own.groupby("subset", sort=False)["value"].idxmax()]
+    among = own["variant"].nunique()
+    return Card("What structure bought, MACC", tuple(map(_gain_in_points, best.itertuples())),
+                f"Best of the paper's {among} structure-aware variant{'s' if among > 1 else ''}, against bCNN. "
+                "The best is picked on test, which flatters it.")
+
+
+def ours(gains: pd.DataFrame) -> Card:
+    """Our variant's gain in MACC over bCNN on each image set."""
+    own = gains[(gains["metric"] == "MACC") & (gains["variant"] == OURS)]
+    return Card("Our variant, MACC", tuple(map(_gain_in_points, own.itertuples())),
+                "Against bCNN; its price in ACC stands in Table 1.")
+
+
+def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
+    """MAP off the shelf and learned under each protocol, without distractors, mean over seeds.
+
+    The verdict is that of table5_gains, where it has the pair; gains may be empty.
+    """
+    own = table5[table5["metric"].str.startswith("MAP") & (table5["distractors"] == 0)]
+    lines, counts = [], set()
+    for protocol, rows in own.groupby("protocol", sort=False):
+        mean = rows.groupby("variant")["value"].mean()
+        learned = next((name for name in LEARNED if name in mean), None)
+        if learned and "O" in mean:
+            interval, verdict = _difference(gains, protocol=protocol, variant=learned, against="O")
+            lines.append(Line(f"{mean['O']:.3f} → {mean[learned]:.3f}", f"protocol {protocol}, O → {learned}{interval}",
+                              verdict))
+            counts.add(rows.loc[rows["variant"] == learned, "seed"].nunique())
+    metric = own["metric"].iloc[0] if len(own) else "MAP"
+    return Card(f"Search, {metric}", tuple(lines), f"Off the shelf → learned. {_seeds(counts)}")
+
+
+def _difference(gains: pd.DataFrame, **pair: str) -> tuple[str, str]:
+    """(": difference with its interval", verdict) of the row of gains that has these values; empty without one."""
+    if gains.empty:
+        return "", ""
+    for row in gains[(gains[list(pair)] == pd.Series(pair)).all(axis=1)].itertuples():
+        return f": {row.value:+.3f} {_interval(row.low, row.high, '+.3f')}", row.verdict
+    return "", ""
+
+
+def statements(claims: pd.DataFrame) -> Card:
+    """How many of the papers' statements these runs bear out, counted once a protocol."""
+    own = claims[(claims["where"] != "the paper's table") & claims["verdict"].isin(VERDICTS_ON_RUNS)]
+    lines = []
+    for verdict in VERDICTS_ON_RUNS:
+        by_paper = own[own["verdict"] == verdict].groupby("paper").size()
+        if len(by_paper):
+            lines.append(Line(str(by_paper.sum()), ", ".join(f"{n} of {paper}" for paper, n in by_paper.items()),
+                              verdict))
+    return Card("Statements of the papers", tuple(lines),
+                f"{own['claim'].nunique()} can be tested here; those of P2 count once a protocol.")
+
+
+def _gain_in_points(row) -> Line:
+    interval = _interval(100 * row.low, 100 * row.high, "+.1f")
+    return Line(f"{100 * row.value:+.1f} points", f"{row.variant}, {row.subset} images {interval}", row.verdict)
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    """An interval that no line ends in."""
+    return f"[{low:{form}},\u00a0{high:{form}}]"
+
+
+def _seeds(counts: set[int]) -> str:
+    """counts: how many seeds stand behind each number."""
+    least, most = min(counts, default=1), max(counts, default=1)
+    if most == 1:
+        return "One seed."
+    return f"Mean over {most} seeds." if least == most else f"Mean over {least} to {most} seeds."

@@ -1,0 +1,78 @@
+"""Activations of a frozen trunk: stored once, turned into features; also of cropped pictures (P2 §3.2, §5.5)."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from shoplens import paths
+from shoplens.data.images import Batches
+
+
+class TooMuch(MemoryError):
+    """What was asked for will not fit; the message says how much it needs and what to change."""
+
+
+def gibibytes(*shape: int, width: int = 4) -> float:
+    """Size of an array of that shape, `width` bytes a number."""
+    return math.prod(shape) * width / 2**30
+
+
+def check_fits(needs: dict[str, float], available: float, advice: str) -> None:
+    """Raise TooMuch, with the whole bill and `advice`, where the needs (name → GiB) add up to more than `available`."""
+    total = sum(needs.values())
+    if total > available:
+        bill = ", ".join(f"{name} {size:.1f} GiB" for name, size in needs.items())
+        raise TooMuch(f"this needs {total:.1f} GiB ({bill}) and {available:.1f} GiB may be used: {advice}")
+
+
+def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarray:
+    """Activations of the frozen part for every row of `data`, computed once: float32 memory map N×C×h×w.
+
+    label: what else decides them (network, weights), part of the file's key with the images and the rows. N is the
+    number of rows of the store; rows not in `data` are zero. A second call opens the file.
+    """
+    known = [label, data.store.digest, data.store.folder.name, list(map(int, data.indices)), data.mean, data.std]
+    key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]      # the folder's name: size, interpolation
+    folder = paths.cache_dir() / "activations" / key
+    if not (folder / "maps.npy").exists():
+        device = next(frozen.parameters()).device
+        # A DataLoader draws from torch's generator: what is drawn next must not tell whether the file was there.
+        with paths.publish_folder(folder) as temporary, torch.no_grad(), torch.random.fork_rng(devices=[]):
+            frozen.eval()
+            array = None
+            for batch in data.epoch(None, device):
+                maps = frozen(batch["images"]).float().cpu().numpy()
+                if array is None:
+                    array = np.lib.format.open_memmap(temporary / "maps.npy", mode="w+", dtype=np.float32,
+                                                      shape=(len(data.store), *maps.shape[1:]))
+                array[batch["indices"].cpu().numpy()] = maps
+            array.flush()
+    return np.load(folder / "maps.npy", mmap_mode="r")
+
+
+@torch.no_grad()
+def extract(model: nn.Module, maps: np.ndarray, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Features of the rows, float32 M×D, by a model in eval mode from stored activations."""
+    device, told = next(model.parameters()).device, []
+    for start in range(0, len(rows), batch_size):
+        told.append(model(torch.from_numpy(maps[rows[start:start + batch_size]]).to(device)).float().cpu().numpy())
+    return np.concatenate(told)
+
+
+@dataclass(frozen=True)
+class RowFeatures:
+    """Features of some rows, addressed by row number of the store; KeyError for a row that was not extracted."""
+
+    features: np.ndarray
+    place: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        places = self.place[rows]
+        if np.min(places, initial=0) < 0:
+            raise KeyError(f"no features of rows {np.asarray(rows)[places < 0][:5]}")
+        return self.features[places]

@@ -1,0 +1,126 @@
+"""Which images a query learns from: rank-based candidate selection and its two losses (P2 §3.3, Eq. 3–4).
+
+Distances are squared L2 between unit vectors, in [0, 4], as in the code the paper built on; `squared=False` takes
+the root. Equal distances rank by row number, so the same features give the same candidates on every machine.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The images one query learns from, as row numbers. positive: p' of Eq. 3. hard_negatives: those that violate its
+    margin, nearest first. nearest_negative: n' of Eq. 4. ambiguous_positives: those that violate its margin, nearest
+    first; empty where Eq. 4 is off. positive_rank: rank of p' among the positives, from 1."""
+
+    query: int
+    positive: int
+    hard_negatives: np.ndarray
+    nearest_negative: int
+    ambiguous_positives: np.ndarray
+    positive_rank: int
+
+
+def ranked(distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Order that sorts by (distance, row)."""
+    return np.lexsort((rows, distances))
+
+
+def select(query: int, positives: np.ndarray, to_positives: np.ndarray, negatives: np.ndarray,
+           to_negatives: np.ndarray, *, positive_rank: int = 1, hard_negatives: int = 10, ambiguous_positives: int = 0,
+           margin: float = 0.1) -> Candidates:
+    """Choose a query's candidates from ranked positives and (sampled) negatives.
+
+    positives, negatives: row numbers; to_…: their distances to the query. positive_rank: p' is the r-th nearest
+    positive (1 = the closest, P2's 20th = 20); a query with fewer has its last. hard_negatives: at most so many of
+    the nearest negatives with D(q, n) < D(q, p') + margin. n' is the nearest negative. ambiguous_positives: at most
+    so many of the nearest positives with D(q, p) + margin > D(q, n'), top-ranked violators first; 0 = Eq. 3 alone.
+    Raises ValueError for a query without a positive or without a negative.
+    """
+    if not len(positives) or not len(negatives):
+        raise ValueError(f"query {query} has {len(positives)} positives and {len(negatives)} negatives: it needs both")
+    near_p, near_n = ranked(to_positives, positives), ranked(to_negatives, negatives)
+    rank = min(positive_rank, len(positives))
+    chosen = near_p[rank - 1]
+    violating = near_n[to_negatives[near_n] < to_positives[chosen] + margin]
+    closest = near_n[0]
+    ambiguous = near_p[to_positives[near_p] + margin > to_negatives[closest]]
+    return Candidates(query, int(positives[chosen]), negatives[violating[:hard_negatives]], int(negatives[closest]),
+                      positives[ambiguous[:ambiguous_positives]], rank)
+
+
+@dataclass
+class Memory:
+    """The hard negatives each query last had, so that the next mining looks at them again (Arandjelović et al.)."""
+
+    hard: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def recall(self, query: int) -> np.ndarray:
+        """Row numbers remembered for `query`, empty at first."""
+        return self.hard.get(query, np.empty(0, np.int64))
+
+    def keep(self, candidates: Candidates) -> None:
+        self.hard[candidates.query] = np.asarray(candidates.hard_negatives, np.int64)
+
+
+@dataclass(frozen=True)
+class Mining:
+    """Selects candidates for queries from cached features.
+
+    items: int64 of all rows, the product each shows. gallery: rows that may be positives or negatives. sampled:
+    negatives drawn at random a query, besides the remembered ones (P2: 1,000). The rest as in `select`.
+    """
+
+    items: np.ndarray
+    gallery: np.ndarray
+    sampled: int = 1000
+    positive_rank: int = 1
+    hard_negatives: int = 10
+    ambiguous_positives: int = 0
+    margin: float = 0.1
+    squared: bool = True
+
+    def mine(self, queries: np.ndarray, features: np.ndarray, memory: Memory, seed: tuple[int, ...],
+             chunk: int = 256) -> list[Candidates]:
+        """Candidates of each query, from one matrix product a chunk of queries; `memory` is read and updated.
+
+        features: float32 of all rows × D, unit length; rows that are neither query nor gallery are not read. seed:
+        of the sampled negatives, with the query's row added, so a query's sample does not depend on its neighbours.
+        """
+        found, of_gallery = [], self.items[self.gallery]
+        gallery = np.asarray(features[self.gallery])
+        for start in range(0, len(queries), chunk):
+            part = queries[start:start + chunk]
+            total = 2 - 2 * np.asarray(features[part]) @ gallery.T
+            far = total if self.squared else np.sqrt(np.maximum(total, 0))
+            for row, query in enumerate(part):
+                found.append(self._one(int(query), far[row], of_gallery, memory, seed))
+        return found
+
+    def _one(self, query: int, far: np.ndarray, of_gallery: np.ndarray, memory: Memory,
+             seed: tuple[int, ...]) -> Candidates:
+        same = of_gallery == self.items[query]
+        positives = np.flatnonzero(same & (self.gallery != query))
+        others = np.flatnonzero(~same)
+        if self.sampled < len(others):
+            drawn = np.random.default_rng((*seed, query)).choice(others, self.sampled, replace=False)
+            remembered = np.flatnonzero(np.isin(self.gallery, memory.recall(query)) & ~same)
+            others = np.union1d(drawn, remembered)
+        told = select(query, self.gallery[positives], far[positives], self.gallery[others], far[others],
+                      positive_rank=self.positive_rank, hard_negatives=self.hard_negatives,
+                      ambiguous_positives=self.ambiguous_positives, margin=self.margin)
+        memory.keep(told)
+        return told
+
+
+def refreshes(queries: int, epochs: int, interval: int = 1000, halve_every: int = 5) -> list[list[int]]:
+    """For each epoch the query counts at which all features are extracted anew: 0, interval, 2·interval, …
+
+    Every `halve_every` epochs the interval doubles, as the paper halves "re-computation frequency" (P2 §4.1): 5,780
+    queries are refreshed 6 times an epoch, then 3 times; with fewer queries than the interval, once.
+    """
+    if min(queries, epochs, interval, halve_every) < 1:
+        raise ValueError(f"all must be at least 1, got {(queries, epochs, interval, halve_every)}")
+    return [list(range(0, queries, interval * 2 ** (epoch // halve_every))) for epoch in range(epochs)]

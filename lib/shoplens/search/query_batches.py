@@ -1,0 +1,126 @@
+"""What a search network trains on: queries with mined candidates, from stored activations of the frozen trunk
+(P2 §3.2–3.3). Fits `training.fit` in the place of `images.Batches`."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from shoplens import paths
+from shoplens.data.images import ImageStore
+from shoplens.search.activations import RowFeatures, extract
+from shoplens.search.mining import Candidates, Memory, Mining, refreshes
+
+DRIFT_IMAGES = 256      # gallery images whose movement between two refreshes is measured
+
+
+@dataclass
+class QueryBatches:
+    """Epochs of mined queries.
+
+    model: the network that is trained, whose features are mined. maps: activations of all rows of the store. indices: the
+    training queries. interval: queries between two extractions of all features in the first epochs; it doubles every
+    `halve_every` (P2 §4.1). queries_per_epoch: queries per epoch, drawn anew for each, watched ones always among them; 0: all.
+    memory_file: where remembered hard negatives are kept between epochs, so that a resumed training mines what an
+    undisturbed one would. watch: rows of queries whose candidates are kept in `mined_log`, an entry an epoch: epoch,
+    queries before it, candidates. `drift` holds for each refresh but the first how far features had moved since the
+    one before: epoch, queries before it, mean squared distance over some gallery images. Both are kept beside the
+    memory for a training that is resumed, whose first refresh has no drift.
+    """
+
+    model: nn.Module
+    maps: np.ndarray
+    indices: np.ndarray
+    mining: Mining
+    batch_size: int
+    store: ImageStore
+    memory_file: Path
+    interval: int = 1000
+    halve_every: int = 5
+    seed: int = 0
+    queries_per_epoch: int = 0
+    watch: tuple[int, ...] = ()
+    mined_log: list[tuple[int, int, Candidates]] = field(default_factory=list)
+    drift: list[tuple[int, int, float]] = field(default_factory=list)
+    _before: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self._journal.exists():
+            told = json.loads(self._journal.read_text(encoding="utf-8"))
+            self.mined_log += [(epoch, start, Candidates(**{name: np.array(value, np.int64) if isinstance(value, list)
+                                                       else value for name, value in one.items()}))
+                          for epoch, start, one in told["seen"]]
+            self.drift += [tuple(line) for line in told["drift"]]
+
+    @property
+    def _journal(self) -> Path:
+        return self.memory_file.with_suffix(".json")
+
+    def epoch(self, epoch: int, device: torch.device | str = "cpu", rank: int = 0,
+              world: int = 1) -> Iterator[dict]:
+        """Batches of queries in an order drawn from (seed, epoch): "activations" U×C×h×w of the distinct images they
+        need, "candidates" with positions in them, "indices" (the queries) and "loss_scale" (see `images.Batches`)."""
+        memory = self._remembered(epoch)
+        self.mined_log[:] = [entry for entry in self.mined_log if entry[0] < epoch]      # an epoch begun twice is told once
+        self.drift[:] = [entry for entry in self.drift if entry[0] < epoch]
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.indices)
+        if self.queries_per_epoch:       # watched queries are always among them
+            chosen = order[np.argsort(~np.isin(order, self.watch), kind="stable")][:self.queries_per_epoch]
+            order = order[np.isin(order, chosen)]
+        starts = refreshes(len(order), epoch + 1, self.interval, self.halve_every)[epoch]
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            found = self._mine(order[start:stop], epoch, start, memory)
+            for group in np.array_split(np.arange(len(found)), -(-len(found) // self.batch_size)):
+                if len(group) < world:
+                    raise ValueError(f"a batch of {len(group)} cannot be shared by {world} processes: raise BATCH_SIZE")
+                mine = [found[i] for i in group[rank::world]]
+                yield self._batch(mine, device) | {"loss_scale": len(mine) * world / len(group)}
+        if rank == 0:
+            self._remember(epoch, memory)
+
+    def _mine(self, queries: np.ndarray, epoch: int, start: int, memory: Memory) -> list[Candidates]:
+        was_training = self.model.training
+        self.model.eval()
+        needed = np.union1d(queries, self.mining.gallery)
+        place = np.full(len(self.maps), -1)
+        place[needed] = np.arange(len(needed))
+        features = RowFeatures(extract(self.model, self.maps, needed), place)
+        self.model.train(was_training)
+        some = features[self.mining.gallery[:: -(-len(self.mining.gallery) // DRIFT_IMAGES)]]
+        if self._before is not None:
+            self.drift.append((epoch, start, float(np.mean(np.sum((some - self._before) ** 2, axis=1)))))
+        self._before = some.copy()
+        found = self.mining.mine(queries, features, memory, (self.seed, epoch, start))
+        self.mined_log += [(epoch, start, one) for one in found if one.query in self.watch]
+        return found
+
+    def _batch(self, mine: list[Candidates], device) -> dict:
+        roles = [{"query": c.query, "positive": c.positive, "nearest_negative": c.nearest_negative,
+                  "hard_negatives": c.hard_negatives, "ambiguous_positives": c.ambiguous_positives} for c in mine]
+        distinct = np.unique(np.concatenate([np.atleast_1d(rows) for one in roles for rows in one.values()]))
+        places = [{role: np.searchsorted(distinct, rows) for role, rows in one.items()} for one in roles]
+        return {"activations": torch.from_numpy(np.ascontiguousarray(self.maps[distinct])).to(device),
+                "candidates": places, "indices": torch.tensor([c.query for c in mine])}
+
+    def _remembered(self, epoch: int) -> Memory:
+        file = self.memory_file.with_name(f"{self.memory_file.stem}_{epoch}.npz")
+        if epoch == 0 or not file.exists():
+            return Memory()
+        with np.load(file) as arrays:
+            return Memory({int(name): arrays[name] for name in arrays.files})
+
+    def _remember(self, epoch: int, memory: Memory) -> None:
+        """Keep the memory for the next epoch, and that of this one: its checkpoint may not be written yet."""
+        file = self.memory_file.with_name(f"{self.memory_file.stem}_{epoch + 1}.npz")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file.with_suffix(".part.npz"), **{str(query): rows for query, rows in memory.hard.items()})
+        os.replace(file.with_suffix(".part.npz"), file)
+        plain = [(e, start, {name: value.tolist() if isinstance(value, np.ndarray) else value
+                             for name, value in vars(one).items()}) for e, start, one in self.mined_log]
+        paths.write_atomic(self._journal, json.dumps({"seen": plain, "drift": self.drift}).encode())
+        self.memory_file.with_name(f"{self.memory_file.stem}_{epoch - 1}.npz").unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""ACC, MACC, average precision, and how sure they are."""

@@ -1,0 +1,224 @@
+"""Augmentation and batches against loops, hand-cut windows and closed forms."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pictures import picture, picture_files
+
+from shoplens.data.images import Augmentation, Batches, ImageStore, normalise, open_store, warp
+
+# --- augmentation -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    """float32 6×3×16×16 in [0, 1]."""
+    return torch.from_numpy(np.stack([picture(16, 16, seed=i) for i in range(6)])).permute(0, 3, 1, 2) / 255
+
+
+def test_identity_parameters_give_the_picture_back(pictures):
+    theta = Augmentation(crop=1, mirror=0, deform=0).draw(6, (0, 0, 0))
+    torch.testing.assert_close(theta, torch.eye(2, 3).expand(6, 2, 3))
+    torch.testing.assert_close(warp(pictures, theta), pictures, atol=1e-5, rtol=0)
+
+
+def test_mirror_is_a_left_right_flip(pictures):
+    theta = Augmentation(crop=1, mirror=1, deform=0).draw(6, (0, 0, 0))
+    torch.testing.assert_close(warp(pictures, theta), pictures.flip(-1), atol=1e-5, rtol=0)
+
+
+def test_crop_is_the_hand_cut_window_enlarged(pictures):
+    # Half the side, centred right of the middle and below: columns 8 to 15, rows 6 to 13.
+    theta = torch.tensor([[0.5, 0, 0.5], [0, 0.5, 0.25]]).expand(6, 2, 3)
+    by_hand = F.interpolate(pictures[:, :, 6:14, 8:16], size=16, mode="bilinear", align_corners=False)
+    # The outermost pixels blend with what lies next to the window, which the hand-cut window no longer has.
+    torch.testing.assert_close(warp(pictures, theta)[..., 1:-1, 1:-1], by_hand[..., 1:-1, 1:-1], atol=1e-5, rtol=0)
+    # At the picture's right edge there is nothing to blend with: the border repeats.
+    torch.testing.assert_close(warp(pictures, theta)[..., 1:-1, -1], by_hand[..., 1:-1, -1], atol=1e-5, rtol=0)
+
+
+def test_drawn_maps_sample_where_a_loop_says(pictures):
+    theta = Augmentation(crop=0.6, mirror=0.5, deform=0.2).draw(6, (3, 1, 4))
+    warped, size = warp(pictures, theta), 16
+    for n, row, column in ((0, 3, 5), (1, 8, 8), (4, 12, 2), (5, 6, 14)):
+        x, y = (2 * column + 1) / size - 1, (2 * row + 1) / size - 1
+        u, v = (theta[n].double() @ torch.tensor([x, y, 1.0], dtype=torch.float64)).tolist()
+        u, v = (min(max((t + 1) * size / 2 - 0.5, 0), size - 1) for t in (u, v))
+        left, top = min(int(u), size - 2), min(int(v), size - 2)
+        a, b = u - left, v - top
+        corner = pictures[n, :, top:top + 2, left:left + 2].double()
+        expected = ((1 - b) * ((1 - a) * corner[:, 0, 0] + a * corner[:, 0, 1])
+                    + b * ((1 - a) * corner[:, 1, 0] + a * corner[:, 1, 1]))
+        torch.testing.assert_close(warped[n, :, row, column].double(), expected, atol=1e-4, rtol=0)
+
+
+def test_window_stays_inside_and_has_the_size_asked_for():
+    theta = Augmentation(crop=0.7, mirror=0.5, deform=0).draw(3000, (1,)).numpy()
+    corners = np.array([[x, y, 1] for x in (-1, 1) for y in (-1, 1)])
+    reached = theta @ corners.T
+    assert np.abs(reached).max() <= 1 + 1e-6
+    assert np.abs(reached).max() > 0.99      # and it does come close to the border
+    across, down = np.abs(theta[:, 0, 0]), theta[:, 1, 1]
+    np.testing.assert_allclose(across, down, atol=1e-6)
+    assert (theta[:, [0, 1], [1, 0]] == 0).all()
+    assert across.min() == pytest.approx(0.7, abs=0.005)
+    assert across.max() == pytest.approx(1.0, abs=0.005)
+    assert across.mean() == pytest.approx(0.85, abs=0.01)
+
+
+def test_share_of_mirrored_pictures_and_size_of_deformation():
+    theta = Augmentation(crop=1, mirror=0.3, deform=0.2).draw(4000, (2,)).double()
+    mirrored = torch.det(theta[:, :, :2]) < 0
+    assert mirrored.double().mean() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 4000) ** 0.5)
+    stretch = (theta[:, 0, 0].abs() / theta[:, 1, 1]).log().abs()
+    assert 0.19 < stretch.max() <= 0.2 + 1e-6
+    # A horizontal edge turns by the rotation (seen through the stretch), a vertical one leans by the shear.
+    turn = (theta[:, 1, 0] / theta[:, 0, 0]).atan().abs()
+    lean = (theta[:, 0, 1] / theta[:, 0, 0].abs()).abs()
+    for angle in (turn, lean):
+        assert 0.18 < angle.max() < 0.25
+        assert angle.median() > 0.05
+
+
+def test_normalise_follows_the_formula():
+    raw = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    result = normalise(raw, mean, std)
+    assert result.dtype == torch.float32
+    for channel in range(3):
+        expected = (raw[:, channel].double() / 255 - mean[channel]) / std[channel]
+        torch.testing.assert_close(result[:, channel].double(), expected, atol=1e-6, rtol=1e-5)
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store() -> ImageStore:
+    """23 pictures of 8×8; picture i is made from seed i."""
+    return ImageStore(np.stack([picture(8, 8, seed=i) for i in range(23)]), Path("unused"), "digest")
+
+
+def _batches(store, rows=None, **changes) -> Batches:
+    known = {"indices": np.arange(len(store)) if rows is None else rows, "batch_size": 5, "mean": (0.5,) * 3,
+             "std": (0.25,) * 3, "targets": {"leaf": np.arange(len(store)) % 4, "root": np.arange(len(store)) % 2}}
+    return Batches(store, **(known | changes))
+
+
+def test_images_come_out_as_they_lie_in_the_store(store):
+    tensor = store.images(np.array([4, 1]))
+    assert tensor.dtype == torch.uint8
+    assert tensor.is_contiguous(memory_format=torch.channels_last)
+    for place, row in enumerate((4, 1)):
+        np.testing.assert_array_equal(tensor[place].permute(1, 2, 0), store.array[row])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_each_row_once_an_epoch_for_any_number_of_processes(store, world):
+    rows = np.array([20, 3, 7, 1, 15, 22, 0, 9, 11, 2, 4, 5, 17])       # 13 rows in 3 batches: 5, 4 and 4
+    batches = _batches(store, rows)
+    alone = list(batches.epoch(2))
+    assert sorted(len(b["indices"]) for b in alone) == [4, 4, 5]
+    assert sorted(torch.cat([b["indices"] for b in alone]).tolist()) == sorted(rows)
+    shared = [list(batches.epoch(2, rank=rank, world=world)) for rank in range(world)]
+    for step, whole in enumerate(alone):
+        parts = [shared[rank][step] for rank in range(world)]
+        sizes = [len(part["indices"]) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert sorted(torch.cat([p["indices"] for p in parts]).tolist()) == sorted(whole["indices"].tolist())
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_make_the_average_over_processes_the_mean_of_the_batch(store, world):
+    value = torch.arange(23.0) ** 2        # any loss of a picture
+    batches = _batches(store)
+    for step, whole in enumerate(batches.epoch(0)):
+        assert whole["loss_scale"] == 1
+        parts = [list(batches.epoch(0, rank=rank, world=world))[step] for rank in range(world)]
+        average = sum(value[p["indices"]].mean() * p["loss_scale"] for p in parts) / world
+        torch.testing.assert_close(average, value[whole["indices"]].mean())
+
+
+def test_targets_and_pictures_belong_to_their_rows(store):
+    for batch in _batches(store, np.array([22, 5, 13, 8, 1, 19]), augmentation=None).epoch(0):
+        rows = batch["indices"].numpy()
+        assert batch["leaf"].tolist() == (rows % 4).tolist()
+        assert batch["root"].tolist() == (rows % 2).tolist()
+        expected = (store.array[rows].transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25
+        np.testing.assert_allclose(batch["images"].numpy(), expected, atol=1e-5)
+
+
+def test_order_is_shuffled_by_seed_and_epoch_only(store):
+    def order(batches, epoch):
+        return torch.cat([b["indices"] for b in batches.epoch(epoch)]).tolist()
+
+    batches = _batches(store)
+    assert order(batches, 0) == order(_batches(store), 0)
+    assert len({tuple(order(batches, epoch)) for epoch in range(5)}) == 5
+    assert order(batches, 0) != order(_batches(store, seed=1), 0)
+    rows = np.array([9, 2, 14, 3])
+    assert order(_batches(store, rows), None) == rows.tolist()
+
+
+def test_no_epoch_no_augmentation(store):
+    plain, augmented = _batches(store), _batches(store, augmentation=Augmentation())
+    for one, other in zip(plain.epoch(None), augmented.epoch(None), strict=True):
+        torch.testing.assert_close(one["images"], other["images"], atol=0, rtol=0)
+
+
+def _by_row(batches, epoch, **shard) -> dict[int, torch.Tensor]:
+    return {int(row): image for batch in batches.epoch(epoch, **shard)
+            for row, image in zip(batch["indices"], batch["images"], strict=True)}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_augmentation_does_not_depend_on_how_work_is_shared(store, world):
+    batches = _batches(store, augmentation=Augmentation(0.5, 0.5, 0.2))
+    alone = _by_row(batches, 4)
+    for rank in range(world):
+        for row, image in _by_row(batches, 4, rank=rank, world=world).items():
+            torch.testing.assert_close(image, alone[row])
+
+
+def test_augmentation_is_new_each_epoch_and_each_batch(store):
+    augmentation = Augmentation(0.5, 0.5, 0.2)
+    batches = _batches(store, augmentation=augmentation)
+    first, again, next_epoch = (_by_row(batches, epoch) for epoch in (0, 0, 1))
+    assert all(torch.equal(first[row], again[row]) for row in first)
+    assert not any(torch.allclose(first[row], next_epoch[row]) for row in first)
+    # The same picture in every place of every batch: no two places may get the same map.
+    same = ImageStore(np.repeat(store.array[:1], 23, axis=0), Path("unused"), "digest")
+    seen = torch.stack(list(_by_row(_batches(same, augmentation=augmentation), 0).values())).flatten(1)
+    assert len(torch.unique((seen * 1000).round(), dim=0)) == 23
+    other_seed = _by_row(_batches(store, augmentation=augmentation, seed=1), 0)
+    assert not any(torch.allclose(first[row], other_seed[row]) for row in first)
+
+
+def test_workers_bring_the_same_batches(scratch_root):
+    store = open_store(picture_files(scratch_root / "in", count=9), 16)
+    alone, helped = (_batches(store, batch_size=2, augmentation=Augmentation(), workers=workers).epoch(1)
+                     for workers in (0, 2))
+    for one, other in zip(alone, helped, strict=True):
+        assert one.keys() == other.keys() == {"images", "indices", "loss_scale", "leaf", "root"}
+        assert one["loss_scale"] == other["loss_scale"]
+        for name in ("images", "indices", "leaf", "root"):
+            assert torch.equal(one[name], other[name])
+
+
+def test_batches_survive_pickling(store):
+    batches = pickle.loads(pickle.dumps(_batches(store, augmentation=Augmentation())))
+    for one, other in zip(_batches(store, augmentation=Augmentation()).epoch(3), batches.epoch(3), strict=True):
+        assert torch.equal(one["images"], other["images"])
+
+
+def test_batches_refuse_what_cannot_work(store):
+    with pytest.raises(ValueError, match="at least one row"):
+        _batches(store, np.array([], int))
+    with pytest.raises(ValueError, match="batch size of 1, got 23 and 0"):
+        _batches(store, batch_size=0)
+    with pytest.raises(ValueError, match="raise BATCH_SIZE"):
+        list(_batches(store, batch_size=2).epoch(0, rank=0, world=3))

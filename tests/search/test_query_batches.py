@@ -1,0 +1,295 @@
+"""Epochs of mined queries, their memory and how processes share them; the loss of a batch."""
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shoplens.data.images import ImageStore
+from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit
+from shoplens.search.activations import TooMuch, check_fits, gibibytes
+from shoplens.search.losses import ranking_loss
+from shoplens.search.mining import Memory, Mining
+from shoplens.search.query_batches import QueryBatches
+from shoplens.training import Schedule, fit
+
+ITEMS = np.repeat(np.arange(12), 6)
+ROWS = np.arange(72)
+QUERIES, GALLERY = ROWS[::2], ROWS[ROWS % 3 != 0]       # 24 rows are both
+
+
+class Block(nn.Sequential):
+    """A layer with dropout, so that features of a network in training mode would show."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(4, 6, 1), nn.Dropout(0.5))
+
+
+def _maps() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(12, 4, 3, 3))[ITEMS] + 1.5 * rng.normal(size=(72, 4, 3, 3))).astype(np.float32)
+
+
+def _model(seed=0) -> Descriptor:
+    torch.manual_seed(seed)
+    return Descriptor(Block(), NetVLAD(NetVLADInit(torch.randn(3, 6), 2.0, torch.ones(6) / 6**0.5), "v1", "relu"))
+
+
+def _mining(**changes) -> Mining:
+    return Mining(ITEMS, GALLERY, **({"sampled": 12, "hard_negatives": 4, "ambiguous_positives": 2} | changes))
+
+
+def _batches(folder: Path, model=None, **changes) -> QueryBatches:
+    known = {"model": model or _model(), "maps": _maps(), "indices": QUERIES, "mining": _mining(), "batch_size": 5,
+             "store": ImageStore(np.zeros((72, 8, 8, 3), np.uint8), Path("unused"), "digest"),
+             "memory_file": folder / "kept" / "memory.npz", "interval": 10, "watch": tuple(ROWS.tolist())}
+    return QueryBatches(**(known | changes))
+
+
+def _rows_of(batch: dict) -> list[tuple]:
+    """Row numbers behind each query's positions, recognised by the activations themselves."""
+    row_of = {maps.tobytes(): row for row, maps in enumerate(_maps())}
+    rows = [row_of[maps.tobytes()] for maps in batch["activations"].numpy()]
+    assert len(set(rows)) == len(rows)
+    return [(rows[c["query"]], rows[c["positive"]], [rows[i] for i in c["hard_negatives"]],
+             rows[c["nearest_negative"]], [rows[i] for i in c["ambiguous_positives"]]) for c in batch["candidates"]]
+
+
+def _plain(mined) -> list[tuple]:
+    return [(c.query, c.positive, c.hard_negatives.tolist(), c.nearest_negative, c.ambiguous_positives.tolist())
+            for c in mined]
+
+
+def _all_rows(batches: QueryBatches, epoch: int, *share) -> list[tuple]:
+    return [one for batch in batches.epoch(epoch, "cpu", *share) for one in _rows_of(batch)]
+
+
+def _features(model) -> np.ndarray:
+    model = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        return model(torch.from_numpy(_maps())).numpy()
+
+
+def test_an_epoch_asks_every_query_once(tmp_path):
+    orders = []
+    for epoch in (0, 1, 0):
+        batches = list(_batches(tmp_path).epoch(epoch))
+        assert max(len(batch["indices"]) for batch in batches) == 5
+        assert all(len(batch["indices"]) == len(batch["candidates"]) and batch["loss_scale"] == 1 for batch in batches)
+        orders.append(torch.cat([batch["indices"] for batch in batches]).tolist())
+        assert sorted(orders[-1]) == QUERIES.tolist()
+    assert orders[0] == orders[2] != orders[1]
+    assert orders[0] != [q for b in _batches(tmp_path, seed=1).epoch(0) for q in b["indices"].tolist()]
+
+
+def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched(tmp_path):
+    watched, every = int(QUERIES[3]), _batches(tmp_path / "all")
+    few = _batches(tmp_path / "few", queries_per_epoch=13, watch=(watched,))
+    epochs = [[q for b in few.epoch(epoch) for q in b["indices"].tolist()] for epoch in range(3)]
+    for epoch, asked in enumerate(epochs):
+        order = [q for b in every.epoch(epoch) for q in b["indices"].tolist()]
+        first = [q for q in order if q != watched][:12]
+        assert asked == [q for q in order if q in first or q == watched]
+    assert len({frozenset(asked) for asked in epochs}) == 3
+    assert [(epoch, c.query) for epoch, _, c in few.mined_log] == [(0, watched), (1, watched), (2, watched)]
+
+
+def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
+    """A bound on queries an epoch changes no mean: by hand over the batches of the same epoch, weights untouched."""
+    hand = list(_batches(tmp_path / "hand", queries_per_epoch=13, seed=0).epoch(0))
+    model = _model().eval()
+    expected = sum(len(b["indices"]) * float(ranking_loss(model(b["activations"]), b["candidates"])[1]["triplets"])
+                   for b in hand) / 13
+    data = _batches(tmp_path / "run", queries_per_epoch=13)
+    schedule = Schedule(1, 1e-12, (), precision="no", select="map")
+    history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["candidates"]), data,
+                  lambda m: {"map": 0.5}, schedule, tmp_path / "checkpoint")
+    told = history.iloc[0]
+    assert told["triplets"] == pytest.approx(expected, rel=1e-6)
+    assert told["images_per_second"] == pytest.approx(13 / told["seconds"], rel=1e-6)
+
+
+def test_positions_stand_for_the_rows_that_were_mined(tmp_path):
+    """Mined by hand at once: no refresh inside the epoch, all with the features of the network in eval mode."""
+    batches = _batches(tmp_path, interval=1000, seed=4)
+    told = list(batches.epoch(0))
+    order = np.concatenate([batch["indices"].numpy() for batch in told])
+    mined = _mining().mine(order, _features(batches.model), Memory(), (4, 0, 0))
+    assert [one for batch in told for one in _rows_of(batch)] == _plain(mined)
+    for batch in told:
+        assert [one[0] for one in _rows_of(batch)] == batch["indices"].tolist()
+        used = {row for query, p, hard, n, ambiguous in _rows_of(batch) for row in (query, p, *hard, n, *ambiguous)}
+        assert len(batch["activations"]) == len(used)
+    assert _plain(c for _, _, c in batches.mined_log) == _plain(mined)
+
+
+def test_queries_after_a_refresh_are_mined_with_the_weights_of_that_moment(tmp_path):
+    batches = _batches(tmp_path)
+    batches.model.train()
+    stale, weights = _features(batches.model), {}
+    for batch in batches.epoch(0):
+        assert batches.model.training
+        start = batches.mined_log[-1][1]
+        weights.setdefault(start, _features(batches.model))
+        with torch.no_grad():
+            for p in batches.model.parameters():
+                p.add_(torch.randn_like(p))
+        assert len(batch["indices"])
+    starts = [0, 10, 20, 30]
+    assert list(weights) == starts
+    order, memory = [c.query for _, _, c in batches.mined_log], Memory()
+    by_hand, with_the_first = [], []
+    for start in starts:
+        part = np.array(order[start:start + 10])
+        by_hand += _mining().mine(part, weights[start], memory, (0, 0, start))
+        with_the_first += _mining().mine(part, stale, Memory(), (0, 0, start))
+    assert _plain(c for _, _, c in batches.mined_log) == _plain(by_hand)
+    assert _plain(by_hand)[:10] == _plain(with_the_first)[:10]
+    assert _plain(by_hand)[10:] != _plain(with_the_first)[10:]
+
+
+def test_the_interval_doubles_after_the_epochs_named(tmp_path):
+    batches = _batches(tmp_path, halve_every=2, watch=(0,))
+    for epoch in range(5):
+        assert len(list(batches.epoch(epoch))) > 0
+    every = _batches(tmp_path, halve_every=2)
+    starts = []
+    for epoch in range(5):
+        list(every.epoch(epoch))
+        starts.append(sorted({start for e, start, _ in every.mined_log if e == epoch}))
+    assert starts == [[0, 10, 20, 30]] * 2 + [[0, 20]] * 2 + [[0]]
+    assert [epoch for epoch, _, c in batches.mined_log if c.query == 0] == list(range(5))
+    assert {c.query for _, _, c in batches.mined_log} == {0}
+
+
+# --- memory and interruption --------------------------------------------------------------------------------------
+
+
+def test_memory_outlives_an_epoch(tmp_path):
+    batches, memory = _batches(tmp_path, interval=1000), Memory()
+    features, forgetful = _features(batches.model), 0
+    for epoch in range(3):
+        told = _all_rows(batches, epoch)
+        order = np.array([one[0] for one in told])
+        assert told == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
+        forgetful += told != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
+    assert forgetful == 2
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 2        # of the last epoch, and for the next
+
+
+@pytest.mark.parametrize("stopped", ["between epochs", "amid an epoch", "before the checkpoint"])
+def test_a_resumed_training_mines_what_an_undisturbed_one_does(tmp_path, stopped):
+    undisturbed = _batches(tmp_path / "whole")
+    whole = [_all_rows(undisturbed, epoch) for epoch in range(3)]
+    first = _batches(tmp_path / "stopped")
+    assert _all_rows(first, 0) == whole[0]
+    if stopped == "amid an epoch":
+        for _, batch in zip(range(3), first.epoch(1), strict=False):
+            assert len(batch["indices"])
+    if stopped == "before the checkpoint":
+        assert _all_rows(first, 1) == whole[1]
+    again = _batches(tmp_path / "stopped")
+    assert [_all_rows(again, epoch) for epoch in (1, 2)] == whole[1:]
+    after = _batches(tmp_path / "stopped")          # all epochs done, killed while the notebook drew its figures
+    for told in (again, after):
+        assert [e for e, *_ in told.mined_log] == [e for e, *_ in undisturbed.mined_log]
+        assert _plain(c for _, _, c in told.mined_log) == _plain(c for _, _, c in undisturbed.mined_log)
+    assert after.mined_log[0][2].positive_rank == undisturbed.mined_log[0][2].positive_rank
+    # All but the refresh right after the stop, whose predecessor's features are gone.
+    assert set(after.drift) == set(undisturbed.drift) - {undisturbed.drift[3]}
+
+
+def test_a_new_training_remembers_nothing_of_an_older_one(tmp_path):
+    fresh = [_all_rows(_batches(tmp_path / "fresh"), epoch) for epoch in (0, 1)]
+    for epoch in range(2):
+        _all_rows(_batches(tmp_path / "used", _model(seed=5)), epoch)
+    assert [_all_rows(_batches(tmp_path / "used"), epoch) for epoch in (0, 1)] == fresh
+
+
+# --- several processes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_what_one_alone_gets(tmp_path, world):
+    alone = _batches(tmp_path / "alone")
+    ranks = [_batches(tmp_path / "shared") for _ in range(world)]
+    for epoch in range(2):
+        whole = list(alone.epoch(epoch))
+        parts = [list(one.epoch(epoch, "cpu", rank, world)) for rank, one in enumerate(ranks)]
+        for batch, *mine in zip(whole, *parts, strict=True):
+            expected = _rows_of(batch)
+            for rank, part in enumerate(mine):
+                assert _rows_of(part) == expected[rank::world]
+                assert part["loss_scale"] == pytest.approx(len(expected[rank::world]) * world / len(expected))
+            # What shares are for: the average of weighted means is the mean over the whole batch.
+            means = [part["indices"].double().mean() * part["loss_scale"] for part in mine]
+            assert float(sum(means)) / world == pytest.approx(batch["indices"].double().mean().item())
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_by_every_process(tmp_path):
+    for rank in range(3):
+        with pytest.raises(ValueError, match="a batch of 2 cannot be shared by 3 processes"):
+            list(_batches(tmp_path, batch_size=2).epoch(0, "cpu", rank, 3))
+
+
+# --- what fits ----------------------------------------------------------------------------------------------------
+
+
+def test_the_bill_is_told_where_something_does_not_fit():
+    assert gibibytes(2**20, 256) == 1
+    assert gibibytes(3_195_334, 32768, width=2) == pytest.approx(195.03, abs=0.01)     # 209.4 · 10⁹ bytes
+    check_fits({"features": 1.5, "maps": 0.5}, 2.0, "unused")
+    with pytest.raises(TooMuch, match=r"needs 2\.1 GiB \(features 1\.5 GiB, maps 0\.6 GiB\) and 2\.0 GiB may be used: "
+                                      r"take fewer") as told:
+        check_fits({"features": 1.5, "maps": 0.6}, 2.0, "take fewer")
+    assert isinstance(told.value, MemoryError)
+
+
+# --- the loss of a batch ------------------------------------------------------------------------------------------
+
+
+def _candidates(*sets) -> list[dict]:
+    """(query, positive, hard negatives, nearest negative, ambiguous positives), as positions."""
+    return [{"query": q, "positive": p, "hard_negatives": np.array(hard, int), "nearest_negative": n,
+             "ambiguous_positives": np.array(ambiguous, int)} for q, p, hard, n, ambiguous in sets]
+
+
+def _unit_rows(count=8) -> torch.Tensor:
+    drawn = torch.randn(count, 5, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    return (drawn / drawn.norm(dim=1, keepdim=True)).requires_grad_()
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_the_loss_of_a_batch_equals_a_loop(squared):
+    features = _unit_rows()
+    sets = [(0, 1, [2, 3, 4], 2, [1, 5]), (6, 7, [], 3, [7]), (5, 0, [1, 2], 1, [])]
+
+    def apart(a, b):
+        total = sum((x - y)**2 for x, y in zip(features[a].tolist(), features[b].tolist(), strict=True))
+        return total if squared else math.sqrt(total)
+
+    eq3 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, p, hard, _, _ in sets for n in hard)
+    eq4 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, _, _, n, ambiguous in sets for p in ambiguous)
+    violating = sum(apart(q, p) + 0.4 > apart(q, n) for q, p, hard, _, _ in sets for n in hard)
+    violating += sum(apart(q, p) + 0.4 > apart(q, n) for q, _, _, n, ambiguous in sets for p in ambiguous)
+    assert 0 < violating < 8
+    loss, logs = ranking_loss(features, _candidates(*sets), 0.4, squared)
+    assert loss.item() == pytest.approx((eq3 + eq4) / violating)
+    assert {name: value.item() for name, value in logs.items()} == pytest.approx(
+        {"triplets": 8 / 3, "violating": violating / 8, "negative_loss": eq3 / violating,
+         "positive_loss": eq4 / violating}, rel=1e-6)
+    assert min(eq3, eq4) > 0
+    assert torch.autograd.gradcheck(lambda f: ranking_loss(f, _candidates(*sets), 0.4, squared)[0], features)
+
+
+def test_a_batch_without_a_triplet_costs_nothing():
+    features = _unit_rows()
+    loss, logs = ranking_loss(features, _candidates((0, 1, [], 2, []), (3, 4, [], 5, [])))
+    loss.backward()
+    assert loss.item() == 0
+    assert not features.grad.any()
+    assert all(value.item() == 0 for value in logs.values())
