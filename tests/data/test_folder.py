@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from shoplens.data import registry
-from shoplens.data.__main__ import main
 from shoplens.data.catalogue import Catalogue, CatalogueError
 from shoplens.data.sources.fetch import DataError
-from shoplens.data.sources.readable import verify_images
+from shoplens.data.sources.readable import unreadable_images
+from shoplens.prepare_data import main
 
 REPOSITORY = Path(__file__).parents[2]
 HEADER = "image,layer:root,layer:leaf,attribute:colour"
@@ -66,7 +66,7 @@ def test_a_plain_catalogue(shop):
     assert (catalogue.states("colour") > 0).sum() == 10
     assert [len(catalogue.rows(s)) for s in ("train", "test", "val")] == [14, 4, 2]
     assert all(file.is_file() for file in catalogue.files())
-    assert catalogue.products["image_id"][0] == "shirt/0.jpg"
+    assert catalogue.images["image_id"][0] == "shirt/0.jpg"
 
 
 def test_default_place_is_the_data_folder(shop, capsys):
@@ -116,14 +116,14 @@ def test_given_split_is_kept(shop):
     given = ["train"] * 6 + ["Val", "val", "test", ""]
     shop.add_column("split", given * 2)
     catalogue = shop.prepare()
-    assert catalogue.products["split"].tolist() == [g.lower() for g in given] * 2
+    assert catalogue.images["split"].tolist() == [g.lower() for g in given] * 2
     assert catalogue.provenance["split"] == "as given"
 
 
 def test_items_stay_together(shop):
     shop.add_column("item", [f"p{k // 2}" for k in range(20)])
-    products = shop.prepare().products
-    assert (products.groupby("item")["split"].nunique() == 1).all()
+    images = shop.prepare().images
+    assert (images.groupby("item")["split"].nunique() == 1).all()
 
 
 def test_search_roles_boxes_and_masks(shop):
@@ -135,13 +135,13 @@ def test_search_roles_boxes_and_masks(shop):
         shop.add_column(f"box_{name}", [value] + [""] * 19)
     shop.add_column("mask", ["masks/0.png"] + [""] * 19)
     shop.change(11, "wear,shirt", ",")
-    products = shop.prepare().products.set_index("image_id")
-    assert products["classify"].sum() == 17
-    assert not products.loc["shirt/9.jpg", "classify"]
-    assert (products.loc[~products["classify"], "split"] == "").all()
-    assert products.loc["shirt/0.jpg", ["box_left", "box_top", "box_right", "box_bottom"]].tolist() == [.1, .2, .8, 1]
-    assert products["box_left"].notna().sum() == 1
-    assert products["mask"].dropna().tolist() == ["masks/0.png"]
+    images = shop.prepare().images.set_index("image_id")
+    assert images["classify"].sum() == 17
+    assert not images.loc["shirt/9.jpg", "classify"]
+    assert (images.loc[~images["classify"], "split"] == "").all()
+    assert images.loc["shirt/0.jpg", ["box_left", "box_top", "box_right", "box_bottom"]].tolist() == [.1, .2, .8, 1]
+    assert images["box_left"].notna().sum() == 1
+    assert images["mask"].dropna().tolist() == ["masks/0.png"]
 
 
 def test_rare_leaves_and_attributes_can_be_dropped(shop):
@@ -194,7 +194,7 @@ def test_corrupt_and_truncated_images_are_named_by_path(shop):
         shop.prepare()
     assert f"{shop.images / 'shirt/3.jpg'} (not an image)" in str(error.value)
     assert f"{shop.images / 'tote/5.jpg'} (" in str(error.value)
-    assert [file.name for file, _ in verify_images(sorted(shop.images.rglob("*.jpg")))] == ["3.jpg", "5.jpg"]
+    assert [file.name for file, _ in unreadable_images(sorted(shop.images.rglob("*.jpg")))] == ["3.jpg", "5.jpg"]
 
 
 def test_one_class_only(shop):

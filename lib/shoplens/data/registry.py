@@ -1,4 +1,4 @@
-"""Where the products come from: one small module per data set in `sources`, each with `prepare(...) -> Catalogue`.
+"""Where the images come from: one small module per data set in `sources`, each with `prepare(...) -> Catalogue`.
 
 >>> from shoplens.data import registry
 >>> catalogue = registry.prepare("grocery")                                            # doctest: +SKIP
