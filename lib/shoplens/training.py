@@ -79,9 +79,9 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
 
     step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
     called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; the state
-    after each epoch is written there as one file by atomic rename, and a later call goes on from it. groups(model, rate) →
-    SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share each
-    batch; 0 = what the variable NUM_PROCESSES says, else 1.
+    after each epoch is written there as one file by atomic rename, and a later call goes on from it. groups(model,
+    rate) → SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share
+    each batch; 0 = what the variable NUM_PROCESSES says, else 1.
     Returns one row per epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
     Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
     """

@@ -67,7 +67,7 @@ def test_leaf_under_two_roots_names_both_and_a_row():
 
 # ---- validation
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     (lambda t: t.assign(image_id=t["image_id"].replace("b", "a")), "given more than once: a, a"),
     (lambda t: t.assign(split=t["split"].replace("val", "dev")), "split is none of .*: c"),
     (lambda t: t.assign(leaf=t["leaf"].replace("tote", None)), "no label in column 'leaf': f, g"),
@@ -79,8 +79,8 @@ def test_leaf_under_two_roots_names_both_and_a_row():
     (lambda t: t.assign(box_left=.5, box_right=.4, box_top=0, box_bottom=1), "box is empty"),
     (lambda t: t.assign(box_left=-.1, box_right=.4, box_top=0, box_bottom=1), r"box .* leaves \[0, 1\]"),
 ])
-def test_what_is_wrong_is_named_with_its_rows(change, told):
-    with pytest.raises(CatalogueError, match=told):
+def test_what_is_wrong_is_named_with_its_rows(change, message):
+    with pytest.raises(CatalogueError, match=message):
         catalogue(change(table()))
 
 
@@ -101,7 +101,7 @@ def test_check_splits_accepts_the_toy():
     check_splits(catalogue())
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     (lambda t: t.assign(split=t["split"].replace("val", "train")), "'val' holds no image"),
     (lambda t: t.assign(split=t["split"].replace("val", "")), "'val' holds no image"),
     (lambda t: t[t["leaf"] == "shirt"], "only one leaf, 'shirt'"),
@@ -109,8 +109,8 @@ def test_check_splits_accepts_the_toy():
     (lambda t: t.assign(item=["p", "q", "p", "r", "s", "t", "u"]), "item in two splits: p"),
     (lambda t: t.assign(path="same.jpg"), "path in two splits: same.jpg"),
 ])
-def test_what_cannot_be_trained_on(change, told):
-    with pytest.raises(CatalogueError, match=told):
+def test_what_cannot_be_trained_on(change, message):
+    with pytest.raises(CatalogueError, match=message):
         check_splits(catalogue(change(table())))
 
 
@@ -196,11 +196,11 @@ def test_split_is_7_2_1_inside_each_leaf():
     assert split[100:].value_counts().to_dict() == {"train": 35, "test": 10, "val": 5}
 
 
-@pytest.mark.parametrize(("n", "told"), [(1, {"train": 1}), (2, {"train": 1, "test": 1}),
+@pytest.mark.parametrize(("n", "counts"), [(1, {"train": 1}), (2, {"train": 1, "test": 1}),
                                          (3, {"train": 1, "test": 1, "val": 1})])
-def test_split_of_tiny_leaves(n, told):
+def test_split_of_tiny_leaves(n, counts):
     images = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "leaf": "rare"})
-    assert split_products(images, layer="leaf").value_counts().to_dict() == told
+    assert split_products(images, layer="leaf").value_counts().to_dict() == counts
 
 
 def test_split_follows_the_hash_of_the_name():

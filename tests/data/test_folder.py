@@ -1,4 +1,4 @@
-"""A catalogue of your own: what the CSV may say, and what a person is told who says it wrong."""
+"""A catalogue of your own: what the CSV may hold, and the message where it holds something wrong."""
 
 import shutil
 from pathlib import Path
@@ -151,7 +151,7 @@ def test_rare_leaves_and_attributes_can_be_dropped(shop):
     assert shop.prepare(min_per_attribute=11).attributes == {}
 
 
-# ---- what is wrong, and what is said
+# ---- what is wrong, and its message
 
 def test_missing_image_column(shop):
     shop.header = shop.header.replace("image", "photo")
@@ -165,7 +165,7 @@ def test_missing_layer_column(shop):
         shop.prepare()
 
 
-@pytest.mark.parametrize(("old", "new", "told"), [
+@pytest.mark.parametrize(("old", "new", "message"), [
     ("attribute:colour", "atribute:colour", "atribute:colour is neither `layer:…` nor `attribute:…`"),
     ("attribute:colour", "attribute:", "lacks the name after the colon"),
     ("attribute:colour", "attribute:leaf", "share a name after the colon"),
@@ -173,9 +173,9 @@ def test_missing_layer_column(shop):
     ("attribute:colour", "attribute:split", "cannot name a layer or an attribute"),
     ("attribute:colour", "box_left", "a box needs all of box_left, box_top, box_right, box_bottom"),
 ])
-def test_misnamed_columns(shop, old, new, told):
+def test_misnamed_columns(shop, old, new, message):
     shop.header = shop.header.replace(old, new)
-    with pytest.raises(CatalogueError, match=told):
+    with pytest.raises(CatalogueError, match=message):
         shop.prepare()
 
 
@@ -261,14 +261,14 @@ def test_unreadable_csv(shop):
         registry.prepare("folder")
 
 
-@pytest.mark.parametrize(("column", "cell", "told"), [
+@pytest.mark.parametrize(("column", "cell", "message"), [
     ("classify", "perhaps", "`classify` must hold 1, 0 or nothing: line 2 'perhaps'"),
     ("role", "buyer", "role is none of"), ("domain", "street", "domain is none of"),
     ("split", "dev", "split is none of"),
 ])
-def test_cells_that_mean_nothing(shop, column, cell, told):
+def test_cells_that_mean_nothing(shop, column, cell, message):
     shop.add_column(column, [cell] + [""] * 19)
-    with pytest.raises(CatalogueError, match=told):
+    with pytest.raises(CatalogueError, match=message):
         shop.prepare()
 
 
@@ -294,6 +294,6 @@ def test_given_split_without_validation(shop):
 def test_nothing_there_is_one_sentence_and_no_traceback(scratch_root, monkeypatch, capsys):
     monkeypatch.delenv("STUDY_DATA", raising=False)
     assert main(["--dataset", "folder"]) == 1
-    told = capsys.readouterr().err
-    assert "folder/products.csv and folder/images/ under $STUDY_DATA" in told
-    assert len(told.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert "folder/products.csv and folder/images/ under $STUDY_DATA" in error
+    assert len(error.splitlines()) == 1

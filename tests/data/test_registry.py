@@ -234,10 +234,10 @@ def pack(archive, members, top="GroceryStoreDataset-fc80ba9"):
 def test_download_verifies_and_moves_into_place(small_grocery, capsys):
     pack(*small_grocery)
     assert main(["--dataset", "grocery"]) == 0
-    told = capsys.readouterr().out
-    assert "downloading http://127.0.0.1" in told
-    assert "8 images" in told
-    assert "licence: GroceryStoreDataset" in told
+    output = capsys.readouterr().out
+    assert "downloading http://127.0.0.1" in output
+    assert "8 images" in output
+    assert "licence: GroceryStoreDataset" in output
     folder = paths.data_dir() / "GroceryStoreDataset"
     assert (folder / "dataset/train/Fruit/Lime_1.jpg").read_bytes() == b"train/Fruit/Lime_1.jpg"
     assert not (folder / "sample_images").exists()
@@ -247,30 +247,30 @@ def test_download_verifies_and_moves_into_place(small_grocery, capsys):
     assert main(["--dataset", "grocery"]) == 0
 
 
-@pytest.mark.parametrize(("spoil", "told"), [
+@pytest.mark.parametrize(("spoil", "message"), [
     (lambda m: m.pop("dataset/val/Fruit/Lime_1.jpg"), "1 images are missing, e.g. dataset/val/Fruit/Lime_1.jpg"),
     (lambda m: m.update({"dataset/val/Fruit/Lime_1.jpg": b"other"}), "contents differ from those of commit fc80ba9"),
     (lambda m: m.pop("dataset/val.txt"), "dataset/val.txt is missing"),
     (lambda m: m.update({"dataset/val.txt": b"val/Fruit/Lime_1.jpg, 0, 0"}), "1 photos in val.txt where 2 were"),
 ])
-def test_download_that_is_not_whole_is_refused(small_grocery, spoil, told, capsys):
+def test_download_that_is_not_whole_is_refused(small_grocery, spoil, message, capsys):
     archive, members = small_grocery
     spoil(members)
     pack(archive, members)
     assert main(["--dataset", "grocery"]) == 1
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert list(paths.data_dir().iterdir()) == []
 
 
 def test_no_file_no_server_no_zip_no_room(small_grocery, monkeypatch, capsys):
     def error():
         assert main(["--dataset", "grocery"]) == 1
-        told = capsys.readouterr().err.strip().splitlines()[-1]
-        assert "clone https://github.com/marcusklasson/GroceryStoreDataset" in told
-        assert f"put it at {paths.data_dir() / 'GroceryStoreDataset'}" in told
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "clone https://github.com/marcusklasson/GroceryStoreDataset" in error
+        assert f"put it at {paths.data_dir() / 'GroceryStoreDataset'}" in error
         assert list(paths.data_dir().iterdir()) == []
-        return told
+        return error
 
     assert "answered 404" in error()
     small_grocery[0].write_bytes(b"this is no archive")

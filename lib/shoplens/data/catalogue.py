@@ -18,7 +18,7 @@ RESERVED = ["image_id", "path", "split", "classify", "item", "domain", "role", "
 
 
 class CatalogueError(ValueError):
-    """What is wrong with a catalogue, row by row, and what to do about it."""
+    """A catalogue cannot be used; the message says what is wrong, with the rows at fault, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -273,12 +273,12 @@ def check_splits(catalogue: Catalogue) -> None:
 
 def split_products(images: pd.DataFrame, *, layer: str, ratios: tuple[int, int, int] = (7, 2, 1), seed: int = 0,
                    group: str | None = None) -> pd.Series:
-    """Split inside each class of `layer`, product by product: ratios are train : TEST : validation, as P1 §4.1 orders them.
+    """Split of each row, index as `images`: "train", "test" or "val", drawn inside each class of `layer`.
 
-    group: column whose equal values stay together (an item's views); rows where it is empty stand alone. A unit's
-    place follows from the hash of its own name and the seed, so neither file order nor worker count matters.
-    Ratios are of rows, as near as whole units allow. Every split gets at least one unit of each class that has
-    three; a class with two goes to train and test. Returns the split of each row, index as `images`.
+    ratios: train : TEST : validation as in P1 §4.1, of rows, as near as whole units allow. group: column whose equal
+    values stay together (the views of a product); rows where it is empty stand alone. A unit's place follows from the
+    hash of its own name and the seed, so neither file order nor worker count matters. Every split gets at least one
+    unit of each class that has three; a class with two goes to train and test.
     """
     unit = images["image_id"].astype(str)
     if group:

@@ -23,7 +23,7 @@ INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamp
 
 
 class ImageError(ValueError):
-    """Images that cannot be read, by path."""
+    """Images that cannot be read; the message lists them by path."""
 
 
 def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
@@ -38,7 +38,7 @@ def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
         if image.mode.startswith("I;16"):       # convert() would clip all but the darkest 256 of 65,536 levels
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         elif image.mode in ("I", "F"):
-            raise ImageError(f"pixels of mode {image.mode} have no range that is known; save it with 8 bits per channel")
+            raise ImageError(f"pixels of mode {image.mode} have no known range: save it with 8 bits per channel")
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         resized = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation], reducing_gap=3.0)

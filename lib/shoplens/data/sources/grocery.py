@@ -63,7 +63,7 @@ def read_tables(dataset: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def problems(folder: Path, published: bool) -> list[str]:
-    """What is missing in `folder`, or differs from the published counts; with `published`, contents too."""
+    """What is missing in `folder`, or differs from the published counts; with `published`, contents count too."""
     dataset = folder / "dataset"
     if missing := [name for name in LISTS if not (dataset / name).is_file()]:
         return [f"dataset/{name} is missing" for name in missing]
