@@ -82,9 +82,8 @@ class Catalogue:
     """One row per image, with everything that is known about it.
 
     images: a table with the columns image_id · path (relative to `folder`) · split ("train", "val", "test" or "") ·
-    one column per layer (class name or None) · one column per attribute (state or None = not labelled) · classify (row
-    belongs to P1's images) · where known: item (the product that is shown), domain, role, box_left … box_bottom
-    (fractions of width and height), mask.
+    one column per layer (class name or None) · one column per attribute (state or None = not labelled) · classify (is
+    one of P1's images) · where known: item (its product), domain, role, mask, box_left … box_bottom (fractions).
     attributes: name → sorted states. A state's code is its position plus 1; code 0 means not labelled (P1 Eq. 7).
     core_by: the attributes of which a *core* image carries at least one; empty = any attribute, as P1 has it.
     """
