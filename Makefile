@@ -73,7 +73,7 @@ check-env: env ## torch, torchvision and faiss together; which profile this mach
 	@$(PY) -m shoplens.study.environment
 
 data: env ## find or download the raw data of DATASET and prepare its catalogue
-	@$(PY) -m shoplens.data $(HERE)
+	@$(PY) -m shoplens.prepare_data $(HERE)
 
 # The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it.
 reproduce: env ## run whatever is not up to date, then write the report

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from trainings import (
     COUNT,
-    Answers,
+    ScriptedValidation,
     a_step,
     assert_same,
     noise,
@@ -37,7 +37,7 @@ def _long_data() -> Batches:
 
 def _uninterrupted(folder: Path) -> tuple[nn.Module, list[float], dict]:
     model = tiny()
-    history = fit(model, a_step, _long_data(), Answers(*SCORES), LONG, folder)
+    history = fit(model, a_step, _long_data(), ScriptedValidation(*SCORES), LONG, folder)
     return model, history["loss"].tolist(), torch.load(folder / "last.pt", weights_only=True)["model"]
 
 
@@ -45,7 +45,7 @@ def _assert_resumes(folder: Path, reference: Path, done: int) -> None:
     """Going on in `folder`, where `done` epochs are finished, must end as if nothing had happened."""
     whole, losses, last = _uninterrupted(reference)
     # Where a checkpoint takes over, how the weights were initialised and the random state must not matter.
-    model, again = tiny(seed=9 if done else 0), Answers(*SCORES[done:])
+    model, again = tiny(seed=9 if done else 0), ScriptedValidation(*SCORES[done:])
     torch.manual_seed(77)
     history = fit(model, a_step, _long_data(), again, LONG, folder)
     assert len(again.seen) == LONG.epochs - done
@@ -59,7 +59,7 @@ def _assert_resumes(folder: Path, reference: Path, done: int) -> None:
 @pytest.mark.parametrize("stop_at", [1, 2, 4])
 def test_resumed_equals_uninterrupted_to_the_bit(tmp_path, stop_at):
     with pytest.raises(KeyboardInterrupt):
-        fit(tiny(), a_step, _long_data(), Answers(*SCORES, stop_at=stop_at), LONG, tmp_path / "stopped")
+        fit(tiny(), a_step, _long_data(), ScriptedValidation(*SCORES, stop_at=stop_at), LONG, tmp_path / "stopped")
     _assert_resumes(tmp_path / "stopped", tmp_path / "whole", done=stop_at - 1)
 
 
@@ -83,7 +83,7 @@ def _train_and_die(folder: str, where: str) -> None:
         replace(*names)
 
     training.os.replace = renamed
-    fit(tiny(), step, _long_data(), Answers(*SCORES), LONG, Path(folder))
+    fit(tiny(), step, _long_data(), ScriptedValidation(*SCORES), LONG, Path(folder))
 
 
 def _child(call: str, **variables: str) -> tuple[int, str, str]:
@@ -94,11 +94,11 @@ def _child(call: str, **variables: str) -> tuple[int, str, str]:
         stderr=subprocess.PIPE, start_new_session=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (library, tests)))} | variables)
     try:
-        told, errors = child.communicate(timeout=120)
+        output, errors = child.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)        # its own children too
         raise
-    return child.returncode, told, errors
+    return child.returncode, output, errors
 
 
 @pytest.mark.parametrize(("where", "done"), [("batch", 2), ("rename", 1)])
@@ -143,7 +143,7 @@ def _two_processes(folder: str) -> None:
                 seen.write("".join(f"{row}\n" for row in batch["indices"].tolist()))
             return (step or a_step)(model, batch)
         model = plain_net()
-        history = fit(model, noting, data, validate or Answers(0.1, 0.2), schedule, folder / name,
+        history = fit(model, noting, data, validate or ScriptedValidation(0.1, 0.2), schedule, folder / name,
                       num_processes=processes)
         return model, history["loss"].tolist()
 
@@ -162,10 +162,10 @@ def _two_processes(folder: str) -> None:
     assert sorted(sum(parts, [])) == sorted([*range(COUNT)] * schedule.epochs)
     assert sorted(map(len, parts)) == [20, 22]       # each epoch 5 4 4 4 4: ranks see 3 2 2 2 2 and 2 2 2 2 2
 
-    # A failure in a child is told in its own words, and the training goes on from its last epoch.
+    # The message of a failure in a child is kept, and the training goes on from its last epoch.
     with pytest.raises(TrainingError, match="process 0 of 2 failed: .*stop here"):
         fit_with(2, "stopped", validate=Stops())
-    resumed, _ = fit_with(2, "stopped", validate=Answers(0.2))
+    resumed, _ = fit_with(2, "stopped", validate=ScriptedValidation(0.2))
     assert_same(resumed, both.state_dict(), atol=1e-6)
 
     def broken(model, batch):
@@ -175,8 +175,8 @@ def _two_processes(folder: str) -> None:
     print("all well")
 
 
-class Stops(Answers):
-    """Answers once, then raises."""
+class Stops(ScriptedValidation):
+    """Returns once, then raises."""
 
     def __init__(self):
         super().__init__(0.1)
@@ -190,6 +190,6 @@ class Stops(Answers):
 def test_two_processes_train_as_one(tmp_path):
     # Where the variable is set accelerate leaves the number of threads alone, and a forked child waits for ever
     # for the threads its parent had.
-    code, told, errors = _child(f"_two_processes({str(tmp_path)!r})", OMP_NUM_THREADS="2")
+    code, output, errors = _child(f"_two_processes({str(tmp_path)!r})", OMP_NUM_THREADS="2")
     assert code == 0, errors[-3000:]
-    assert told.rstrip().endswith("all well")
+    assert output.rstrip().endswith("all well")

@@ -8,7 +8,7 @@ from torch import nn
 from trainings import (
     CLASSES,
     COUNT,
-    Answers,
+    ScriptedValidation,
     a_step,
     assert_same,
     copy_of_weights,
@@ -50,7 +50,7 @@ def test_sgd_equals_the_hand_loop(tmp_path):
             w = w - rate * (0.1 if epoch == 1 else 1) * v
         losses.append(total / COUNT)
     schedule = Schedule(epochs=2, learning_rate=rate, decay_after=(1,), momentum=momentum, weight_decay=decay)
-    history = fit(model, a_step, data, Answers(0.1, 0.2), schedule, tmp_path)
+    history = fit(model, a_step, data, ScriptedValidation(0.1, 0.2), schedule, tmp_path)
     torch.testing.assert_close(torch.cat([model[1].weight, model[1].bias[:, None]], dim=1).detach().double(), w,
                                atol=1e-5, rtol=1e-4)
     assert history["loss"].tolist() == pytest.approx(losses, rel=1e-4)
@@ -87,7 +87,7 @@ def test_it_learns_a_batch_by_heart(tmp_path):
 
 
 def test_one_line_an_epoch(tmp_path, capsys):
-    fit(tiny(), a_step, noise(), Answers(0.25, 0.125), Schedule(epochs=2, learning_rate=0.01), tmp_path)
+    fit(tiny(), a_step, noise(), ScriptedValidation(0.25, 0.125), Schedule(epochs=2, learning_rate=0.01), tmp_path)
     lines = [line for line in capsys.readouterr().out.splitlines() if line]
     assert len(lines) == 2
     assert "1/2" in lines[0]
@@ -101,7 +101,7 @@ def test_one_line_an_epoch(tmp_path, capsys):
 @pytest.mark.parametrize(("scores", "best"), [((0.3, 0.5, 0.5, 0.4), 2), ((0.1, 0.2, 0.3, 0.4), 4), ((0, 0, 0, 0), 1),
                                               ((-3.0, -2.0, -4.0, -2.0), 2)])
 def test_the_best_epoch_is_kept_and_ties_go_to_the_earlier(tmp_path, scores, best):
-    model, validate = tiny(), Answers(*scores)
+    model, validate = tiny(), ScriptedValidation(*scores)
     history = fit(model, a_step, noise(), validate, Schedule(epochs=4, learning_rate=0.05), tmp_path)
     assert history.loc[history["best"], "epoch"].tolist() == [best]
     assert_same(model, validate.seen[best - 1])

@@ -46,11 +46,11 @@ def copy_of_weights(model) -> dict[str, torch.Tensor]:
 
 def assert_same(model, other: dict[str, torch.Tensor], atol=0.0) -> None:
     for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, other[name], atol=atol, rtol=0, msg=lambda told, name=name: f"{name}: {told}")
+        torch.testing.assert_close(value, other[name], atol=atol, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
-class Answers:
-    """A validation that answers the given scores in turn and remembers the weights it saw."""
+class ScriptedValidation:
+    """A validation that returns the given scores in turn and remembers the weights it saw."""
 
     def __init__(self, *scores, stop_at=None):
         self.scores, self.stop_at, self.seen = scores, stop_at, []

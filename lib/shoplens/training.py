@@ -34,7 +34,7 @@ class TrainingError(RuntimeError):
 class Schedule:
     """How to train. The learning rate is multiplied by `decay` after each epoch number in `decay_after` (1-based).
 
-    select: name in the validation's answer that decides the best epoch, higher is better; ties go to the earlier.
+    select: the validation score that decides the best epoch, higher is better; ties go to the earlier epoch.
     precision: "no" (float32), "bf16" or "fp16". momentum and weight_decay are P1 §4.2's.
     """
 
@@ -78,11 +78,11 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
     """Train `model` in place and leave it with the weights of its best epoch, in eval mode.
 
     step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
-    called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; an epoch's
-    state is written there as one file by atomic rename, and a later call goes on from it. groups(model, rate) →
-    SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share each
-    batch; 0 = what the variable NUM_PROCESSES says, else 1.
-    Returns one row an epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
+    called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; the state
+    after each epoch is written there as one file by atomic rename, and a later call goes on from it. groups(model,
+    rate) → SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share
+    each batch; 0 = what the variable NUM_PROCESSES says, else 1.
+    Returns one row per epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
     Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
     """
     file = Path(checkpoint) / "last.pt"
@@ -96,8 +96,8 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
                               num_processes=num_processes, use_port=str(_free_port()))
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            told = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-            raise TrainingError(f"process {rank} of {num_processes} failed: {told}") from error
+            reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+            raise TrainingError(f"process {rank} of {num_processes} failed: {reason}") from error
     else:
         try:
             _train(model, step, data, validate, schedule, file, groups)
@@ -111,7 +111,7 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
 
 
 def _free_port() -> int:
-    """A port of this machine nobody listens on: two trainings at a time must not meet."""
+    """A port of this machine that nobody listens on: two trainings at a time must not share one."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return asked.getsockname()[1]
@@ -157,8 +157,8 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
 
 def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank,
                world) -> tuple[float, float, dict[str, float]]:
-    """All batches of one epoch; returns how many images there were, in all processes, and over them the mean loss and
-    mean logs."""
+    """All batches of one epoch. Returns the number of images in all processes, and the mean loss and mean logs over
+    them."""
     model.train()
     losses, logged, weights = [], [], []
     for batch in data.epoch(epoch, accelerator.device, rank, world):
@@ -174,8 +174,8 @@ def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank,
             _check_finite(losses, epoch)
     _check_finite(losses, epoch)
     columns = [[torch.ones_like(loss) for loss in losses], losses, *map(list, zip(*logged, strict=True))]
-    told = torch.stack([torch.stack(column).float().cpu() for column in columns])
-    sums = told.double() @ torch.tensor(weights, dtype=torch.float64)
+    values = torch.stack([torch.stack(column).float().cpu() for column in columns])
+    sums = values.double() @ torch.tensor(weights, dtype=torch.float64)
     sums = accelerator.reduce(sums.float().to(accelerator.device), "sum")
     loss, *means = (sums[1:] / sums[0]).tolist()
     return sums[0].item(), loss, dict(zip(logs, means, strict=True))
@@ -232,8 +232,8 @@ def _resume(file: Path, schedule: Schedule, model, optimizer, scheduler, scaler)
 
 
 def _report(row: dict, scores: dict[str, float], epochs: int, best: bool) -> None:
-    told = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-    print(f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  {told}  rate {row['learning_rate']:.1e}  "
+    validation = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    print(f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  {validation}  rate {row['learning_rate']:.1e}  "
           f"{row['images_per_second']:.0f} images/s{'  best so far' if best else ''}", flush=True)
 
 
@@ -246,10 +246,10 @@ def predict(function: Callable[[Tensor], Tensor | dict[str, Tensor]], data: Batc
     """
     owner = getattr(function, "__self__", function)
     device = next(owner.parameters()).device
-    told = [function(batch["images"]) for batch in data.epoch(None, device)]
-    if isinstance(told[0], dict):
-        return {name: _joined([part[name] for part in told]) for name in told[0]}
-    return _joined(told)
+    outputs = [function(batch["images"]) for batch in data.epoch(None, device)]
+    if isinstance(outputs[0], dict):
+        return {name: _joined([part[name] for part in outputs]) for name in outputs[0]}
+    return _joined(outputs)
 
 
 def _joined(parts: list[Tensor]) -> np.ndarray:

@@ -30,7 +30,8 @@ def test_pointing_game_by_hand():
     assert attention_maps.pointing_game(single, mask).tolist() == [True]
     assert attention_maps.pointing_game(tie, mask).tolist() == [False]        # half of the summit is not most of it
     assert attention_maps.pointing_game(tie, ~mask).tolist() == [False]
-    assert attention_maps.pointing_game(flat, mask).tolist() == [False]       # a map of one value points at most of the area
+    # A map of one value points at most of the area.
+    assert attention_maps.pointing_game(flat, mask).tolist() == [False]
     assert attention_maps.pointing_game(flat, ~mask).tolist() == [True]
 
 
@@ -53,7 +54,8 @@ def test_share_inside_of_maps_with_a_known_answer(rng):
 
 
 def test_enlarged_constants_are_constant_and_the_own_size_changes_nothing(rng):
-    np.testing.assert_allclose(attention_maps.enlarge(np.full((2, 3, 5), 0.7), 12), np.full((2, 12, 12), 0.7), rtol=1e-6)
+    enlarged = attention_maps.enlarge(np.full((2, 3, 5), 0.7), 12)
+    np.testing.assert_allclose(enlarged, np.full((2, 12, 12), 0.7), rtol=1e-6)
     maps = rng.random((2, 6, 6))
     np.testing.assert_allclose(attention_maps.enlarge(maps, 6), maps, rtol=1e-6)
 

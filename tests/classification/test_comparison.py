@@ -166,9 +166,9 @@ def test_the_same_network_twice_is_one_network(answers, labels):
     """A second seed with the same answers adds neither spread nor certainty."""
     once = {name: {0: answers[name][seed]} for name, seed in (("bCNN", 0), ("ours", 2))}
     twice = {name: {0: of_seed[0], 1: of_seed[0]} for name, of_seed in once.items()}
-    told = ["variant", "metric", "value", "relative", "low", "high", "spread", "verdict"]
+    columns = ["variant", "metric", "value", "relative", "low", "high", "spread", "verdict"]
     one, two = (comparison.gain_table(a, labels, n_resamples=100) for a in (once, twice))
-    pd.testing.assert_frame_equal(one[told], two[told])
+    pd.testing.assert_frame_equal(one[columns], two[columns])
     assert two["seeds"].tolist() == [2, 2]
 
 
@@ -200,13 +200,13 @@ def test_one_seed_against_the_others_is_noise(labels):
     assert set(table["verdict"]) == {"inside the noise"}
 
 
-@pytest.mark.parametrize(("low", "high", "by_seed", "said"), [
+@pytest.mark.parametrize(("low", "high", "by_seed", "word"), [
     (0.01, 0.03, [0.02], "better"), (0.01, 0.03, [0.01, 0.03], "better"), (0.01, 0.03, [-0.01, 0.05], "noise"),
     (0.01, 0.03, [0.0, 0.04], "noise"), (0.0, 0.03, [0.02], "noise"), (-0.01, 0.03, [0.01], "noise"),
     (-0.03, -0.01, [-0.02], "worse"), (-0.03, -0.01, [-0.03, -0.01], "worse"), (-0.03, -0.01, [-0.05, 0.01], "noise"),
     (-0.03, 0.0, [-0.02], "noise"), (-0.03, -0.01, [-0.04, 0.0], "noise"), (0.0, 0.0, [0.0], "noise")])
-def test_verdict(low, high, by_seed, said):
-    assert verdict(Interval(sum(by_seed) / len(by_seed), low, high), by_seed).split()[-1] == said
+def test_verdict(low, high, by_seed, word):
+    assert verdict(Interval(sum(by_seed) / len(by_seed), low, high), by_seed).split()[-1] == word
 
 
 def test_readable_gains_by_hand():
@@ -275,8 +275,8 @@ def test_attribute_table_equals_loops(rng, tmp_path, labels):
     leaf = {(a, s, m) for a, of_seed in networks.items() for s in of_seed for m in ("ACC-branC", "MACC-branC")}
     assert set(found.index) == leaf | {("colour", 0, "ACC-branA"), ("colour", 1, "ACC-branA")}
     for attribute, seed, metric in leaf:
-        told = _shares(_hits(networks[attribute][seed], labels), labels[TEST])
-        assert found.loc[(attribute, seed, metric), "value"] == pytest.approx(told[metric.split("-")[0]])
+        expected = _shares(_hits(networks[attribute][seed], labels), labels[TEST])
+        assert found.loc[(attribute, seed, metric), "value"] == pytest.approx(expected[metric.split("-")[0]])
         assert found.loc[(attribute, seed, metric), "n"] == len(TEST)
     for seed, scores in networks["colour"].items():
         right = [max(range(3), key=row.__getitem__) == drawn["colour"][i]

@@ -81,7 +81,7 @@ def test_table_equals_loops_and_scikit_learn(rng):
 
 
 @pytest.mark.parametrize(("classes", "depths"), [(2, {1}), (5, {1}), (6, {1, 5})])
-def test_top_5_of_five_classes_is_not_told(rng, classes, depths):
+def test_top_5_of_five_classes_is_left_out(rng, classes, depths):
     scores, labels = _scored(rng, classes=classes)
     assert set(evaluate({"a": scores}, labels, n_resamples=5)["k"]) == depths
 
@@ -93,7 +93,7 @@ def test_who_is_always_right_or_wrong_has_no_interval():
         assert (table.loc[table["variant"] == name, ["value", "low", "high"]] == expected).all(axis=None)
 
 
-def test_readable_is_one_row_a_variant_in_the_tables_order():
+def test_readable_is_one_row_per_variant_in_the_tables_order():
     labels = np.array([0, 0, 0, 1])
     table = evaluate({"z": np.eye(2)[labels], "a": np.eye(2)[[0, 0, 0, 0]]}, labels, n_resamples=50)
     shown = readable(table)

@@ -89,7 +89,7 @@ def test_the_same_bytes_from_one_worker_as_from_two(small, tmp_path):
     table = bazaar.draw_all(tmp_path, todo[::-1], seed=0, size=32, workers=1)
     assert len(table) >= len(todo)
     columns = list(table.columns)
-    expected = small.products.set_index("image_id").loc[table["image_id"]].reset_index()[columns]
+    expected = small.images.set_index("image_id").loc[table["image_id"]].reset_index()[columns]
     text = list(STATES)
     pd.testing.assert_frame_equal(table.drop(columns=text), expected.drop(columns=text), check_dtype=False)
     assert (table[text].fillna("") == expected[text].fillna("")).all(axis=None)
@@ -119,18 +119,18 @@ def test_counts_that_cannot_be_served_are_refused(name, value):
 
 
 def test_no_product_stands_in_two_splits_and_every_leaf_in_all_three(small):
-    products = small.products
-    assert (products.groupby("item")["split"].nunique() == 1).all()
-    assert set(products["split"]) == {"train", "val", "test"}
-    p1 = products[products["classify"]]
+    images = small.images
+    assert (images.groupby("item")["split"].nunique() == 1).all()
+    assert set(images["split"]) == {"train", "val", "test"}
+    p1 = images[images["classify"]]
     assert (p1.groupby("leaf")["split"].nunique() == 3).all()
-    assert not set(p1["item"]) & set(products.loc[~products["classify"], "item"])
+    assert not set(p1["item"]) & set(images.loc[~images["classify"], "item"])
     counts = p1["leaf"].value_counts()
     assert counts.max() > 3 * counts.min()
 
 
 def test_every_search_product_has_24_shop_views_and_its_consumer_queries(small):
-    search = small.products[~small.products["classify"]]
+    search = small.images[~small.images["classify"]]
     counts = search.groupby(["item", "role", "domain"]).size().unstack(["role", "domain"])
     assert len(counts) == 6
     assert (counts[("gallery", "shop")] == 24).all()
@@ -139,14 +139,14 @@ def test_every_search_product_has_24_shop_views_and_its_consumer_queries(small):
 
 
 def test_core_is_a_strict_subset_and_labels_are_sparse(small):
-    p1 = small.products["classify"].to_numpy(bool)
+    p1 = small.images["classify"].to_numpy(bool)
     assert 0.35 < small.has_attributes()[p1].mean() < 0.75
     for name in STATES:
-        assert 0 < small.products.loc[p1, name].notna().mean() < 0.6
+        assert 0 < small.images.loc[p1, name].notna().mean() < 0.6
 
 
 def test_labels_tell_the_truth_and_only_what_applies(small):
-    for row in small.products.drop_duplicates("item").itertuples():
+    for row in small.images.drop_duplicates("item").itertuples():
         kind = {"c": "catalogue", "s": "search"}[row.item[0]]
         item = make_item(0, kind, int(row.item[1:]))
         assert (item.leaf.name, item.leaf.root) == (row.leaf, row.root)
@@ -217,7 +217,7 @@ def test_distractors_stream_in_any_range_and_are_no_catalogue_items(small):
     np.testing.assert_array_equal(first[2].image, distractor(5, size=32).image)
     assert first[0].image.shape == (32, 32, 3)
     assert first[0].image.dtype == np.uint8
-    assert not {each.item for each in first} & set(small.products["item"])
+    assert not {each.item for each in first} & set(small.images["item"])
     shapes = {make_item(0, kind, 5).knobs.tobytes() for kind in ("catalogue", "search", "distractor")}
     assert len(shapes) == 3
 

@@ -20,12 +20,12 @@ ROWS = [  # image_id, split, root, leaf, colour, neck
 
 
 def table(rows=ROWS) -> pd.DataFrame:
-    products = pd.DataFrame(rows, columns=["image_id", "split", "root", "leaf", "colour", "neck"])
-    return products.assign(path=products["image_id"] + ".jpg")
+    images = pd.DataFrame(rows, columns=["image_id", "split", "root", "leaf", "colour", "neck"])
+    return images.assign(path=images["image_id"] + ".jpg")
 
 
-def catalogue(products=None, **provenance) -> Catalogue:
-    return Catalogue.build("toy", "images", table() if products is None else products, layers=["root", "leaf"],
+def catalogue(images=None, **provenance) -> Catalogue:
+    return Catalogue.build("toy", "images", table() if images is None else images, layers=["root", "leaf"],
                            attributes=["colour", "neck"], licence="none", provenance=provenance)
 
 
@@ -46,9 +46,9 @@ def test_hierarchy_is_read_off_the_table():
 
 
 def test_ancestor_of_every_class_over_three_layers():
-    products = pd.DataFrame({"image_id": list("abcd"), "top": ["x", "x", "y", "y"], "mid": ["m1", "m2", "m3", "m3"],
+    images = pd.DataFrame({"image_id": list("abcd"), "top": ["x", "x", "y", "y"], "mid": ["m1", "m2", "m3", "m3"],
                              "low": ["l3", "l2", "l1", "l0"]})
-    tree = Hierarchy.from_table(products, ["top", "mid", "low"])
+    tree = Hierarchy.from_table(images, ["top", "mid", "low"])
     assert tree.ancestor("mid").tolist() == [2, 2, 1, 0]  # l0, l1 → m3; l2 → m2; l3 → m1
     assert tree.ancestor("top").tolist() == [1, 1, 0, 0]
     assert tree.ancestor("top", of="mid").tolist() == [0, 0, 1]
@@ -58,16 +58,16 @@ def test_ancestor_of_every_class_over_three_layers():
 
 
 def test_leaf_under_two_roots_names_both_and_a_row():
-    products = table()
-    products.loc[products["image_id"] == "e", "root"] = "bags"
+    images = table()
+    images.loc[images["image_id"] == "e", "root"] = "bags"
     with pytest.raises(CatalogueError, match="under one root only") as error:
-        catalogue(products)
+        catalogue(images)
     assert all(part in str(error.value) for part in ("'skirt'", "'bags'", "'wear'", "e.g. e"))
 
 
 # ---- validation
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     (lambda t: t.assign(image_id=t["image_id"].replace("b", "a")), "given more than once: a, a"),
     (lambda t: t.assign(split=t["split"].replace("val", "dev")), "split is none of .*: c"),
     (lambda t: t.assign(leaf=t["leaf"].replace("tote", None)), "no label in column 'leaf': f, g"),
@@ -79,16 +79,16 @@ def test_leaf_under_two_roots_names_both_and_a_row():
     (lambda t: t.assign(box_left=.5, box_right=.4, box_top=0, box_bottom=1), "box is empty"),
     (lambda t: t.assign(box_left=-.1, box_right=.4, box_top=0, box_bottom=1), r"box .* leaves \[0, 1\]"),
 ])
-def test_what_is_wrong_is_named_with_its_rows(change, told):
-    with pytest.raises(CatalogueError, match=told):
+def test_what_is_wrong_is_named_with_its_rows(change, message):
+    with pytest.raises(CatalogueError, match=message):
         catalogue(change(table()))
 
 
 def test_every_problem_is_told_at_once():
-    products = table().assign(role="shopper")
-    products.loc[0, "split"] = "dev"
+    images = table().assign(role="shopper")
+    images.loc[0, "split"] = "dev"
     with pytest.raises(CatalogueError, match="split is none of") as error:
-        catalogue(products)
+        catalogue(images)
     assert "role is none of" in str(error.value)
 
 
@@ -101,7 +101,7 @@ def test_check_splits_accepts_the_toy():
     check_splits(catalogue())
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     (lambda t: t.assign(split=t["split"].replace("val", "train")), "'val' holds no image"),
     (lambda t: t.assign(split=t["split"].replace("val", "")), "'val' holds no image"),
     (lambda t: t[t["leaf"] == "shirt"], "only one leaf, 'shirt'"),
@@ -109,14 +109,14 @@ def test_check_splits_accepts_the_toy():
     (lambda t: t.assign(item=["p", "q", "p", "r", "s", "t", "u"]), "item in two splits: p"),
     (lambda t: t.assign(path="same.jpg"), "path in two splits: same.jpg"),
 ])
-def test_what_cannot_be_trained_on(change, told):
-    with pytest.raises(CatalogueError, match=told):
+def test_what_cannot_be_trained_on(change, message):
+    with pytest.raises(CatalogueError, match=message):
         check_splits(catalogue(change(table())))
 
 
 def test_published_splits_may_share_items_when_the_source_says_why():
-    products = table().assign(item="p")
-    check_splits(catalogue(products, item_shared_between_splits="the publisher's own split"))
+    images = table().assign(item="p")
+    check_splits(catalogue(images, item_shared_between_splits="the publisher's own split"))
 
 
 # ---- codes and subsets
@@ -130,10 +130,10 @@ def test_labels_and_states():
 
 
 def test_rows_without_labels_have_code_minus_one():
-    products = pd.concat([table(), pd.DataFrame([{"image_id": "z", "path": "z.jpg", "split": "", "classify": False}])],
+    images = pd.concat([table(), pd.DataFrame([{"image_id": "z", "path": "z.jpg", "split": "", "classify": False}])],
                          ignore_index=True)
-    products["classify"] = products["classify"].fillna(True).astype(bool)
-    toy = catalogue(products)
+    images["classify"] = images["classify"].fillna(True).astype(bool)
+    toy = catalogue(images)
     assert toy.labels("leaf")[-1] == -1
     assert toy.states("colour")[-1] == 0
     assert toy.rows("train").tolist() == [0, 1, 4, 5]
@@ -152,7 +152,7 @@ def test_core_subset_by_hand():
 
 def test_rows_come_out_in_one_order_whatever_order_they_came_in():
     shuffled = catalogue(table().sample(frac=1, random_state=3))
-    pd.testing.assert_frame_equal(shuffled.products, catalogue().products, check_like=True)
+    pd.testing.assert_frame_equal(shuffled.images, catalogue().images, check_like=True)
 
 
 # ---- P1's filters
@@ -161,11 +161,11 @@ def test_drop_rare_by_hand():
     small = catalogue().drop_rare(min_per_leaf=3)
     assert small.hierarchy.classes == {"root": ("wear",), "leaf": ("shirt",)}
     assert small.attributes == {"colour": ("red",), "neck": ("round",)}  # blue went with the skirts
-    assert small.products["image_id"].tolist() == ["a", "b", "c"]
+    assert small.images["image_id"].tolist() == ["a", "b", "c"]
 
     sparse = catalogue().drop_rare(min_per_leaf=2, min_per_attribute=2)
     assert sparse.attributes == {"colour": ("blue", "red")}
-    assert "neck" not in sparse.products
+    assert "neck" not in sparse.images
     assert len(sparse) == 7  # dropping an attribute drops no image
     assert sparse.has_attributes().sum() == 3
 
@@ -176,10 +176,10 @@ def test_attributes_are_counted_after_leaves_are_dropped():
 
 
 def test_drop_rare_counts_classified_rows_only_and_keeps_the_others():
-    products = table().assign(classify=[True] * 5 + [False, False])
-    kept = catalogue(products).drop_rare(min_per_leaf=2)
-    assert kept.products["image_id"].tolist() == list("abcdefg")
-    assert set(kept.products.loc[kept.products["classify"], "leaf"]) == {"shirt", "skirt"}
+    images = table().assign(classify=[True] * 5 + [False, False])
+    kept = catalogue(images).drop_rare(min_per_leaf=2)
+    assert kept.images["image_id"].tolist() == list("abcdefg")
+    assert set(kept.images.loc[kept.images["classify"], "leaf"]) == {"shirt", "skirt"}
 
 
 def test_drop_rare_of_everything_says_what_the_largest_leaf_has():
@@ -190,17 +190,17 @@ def test_drop_rare_of_everything_says_what_the_largest_leaf_has():
 # ---- splitting
 
 def test_split_is_7_2_1_inside_each_leaf():
-    products = pd.DataFrame({"image_id": [f"i{k}" for k in range(150)], "leaf": ["big"] * 100 + ["small"] * 50})
-    split = split_products(products, layer="leaf")
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(150)], "leaf": ["big"] * 100 + ["small"] * 50})
+    split = split_products(images, layer="leaf")
     assert split[:100].value_counts().to_dict() == {"train": 70, "test": 20, "val": 10}
     assert split[100:].value_counts().to_dict() == {"train": 35, "test": 10, "val": 5}
 
 
-@pytest.mark.parametrize(("n", "told"), [(1, {"train": 1}), (2, {"train": 1, "test": 1}),
+@pytest.mark.parametrize(("n", "counts"), [(1, {"train": 1}), (2, {"train": 1, "test": 1}),
                                          (3, {"train": 1, "test": 1, "val": 1})])
-def test_split_of_tiny_leaves(n, told):
-    products = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "leaf": "rare"})
-    assert split_products(products, layer="leaf").value_counts().to_dict() == told
+def test_split_of_tiny_leaves(n, counts):
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "leaf": "rare"})
+    assert split_products(images, layer="leaf").value_counts().to_dict() == counts
 
 
 def test_split_follows_the_hash_of_the_name():
@@ -215,30 +215,30 @@ def test_split_follows_the_hash_of_the_name():
 def test_items_of_very_different_size_still_fill_every_split(sizes):
     for seed in range(8):
         item = np.repeat([f"p{k}" for k in range(len(sizes))], sizes)
-        products = pd.DataFrame({"image_id": [f"i{k}" for k in range(len(item))], "item": item, "leaf": "x"})
-        split = split_products(products, layer="leaf", seed=seed, group="item")
+        images = pd.DataFrame({"image_id": [f"i{k}" for k in range(len(item))], "item": item, "leaf": "x"})
+        split = split_products(images, layer="leaf", seed=seed, group="item")
         assert set(split) == ({"train", "test", "val"} if len(sizes) > 2 else {"train", "test"})
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_properties_over_random_tables(seed):
-    products = random_products(seed)
-    products.loc[products.index % 7 == 0, "item"] = None
-    split = split_products(products, layer="leaf", seed=seed, group="item")
+    images = random_products(seed)
+    images.loc[images.index % 7 == 0, "item"] = None
+    split = split_products(images, layer="leaf", seed=seed, group="item")
     assert set(split) == {"train", "val", "test"}
-    assert products.assign(split=split).dropna(subset="item").groupby("item")["split"].nunique().max() == 1
+    assert images.assign(split=split).dropna(subset="item").groupby("item")["split"].nunique().max() == 1
 
-    shuffled = products.sample(frac=1, random_state=seed)
+    shuffled = images.sample(frac=1, random_state=seed)
     pd.testing.assert_series_equal(split_products(shuffled, layer="leaf", seed=seed, group="item").sort_index(),
                                    split, check_names=False)
-    alone = products[products["leaf"] == "leaf3"]
+    alone = images[images["leaf"] == "leaf3"]
     pd.testing.assert_series_equal(split_products(alone, layer="leaf", seed=seed, group="item"),
                                    split[alone.index], check_names=False)
-    assert (split_products(products, layer="leaf", seed=seed + 100, group="item") != split).any()
+    assert (split_products(images, layer="leaf", seed=seed + 100, group="item") != split).any()
 
     # Each leaf is off its ratios by less than its largest item, on either side of a boundary.
-    unit = products["item"].where(products["item"].notna(), products["image_id"])
-    for _, rows in products.groupby("leaf"):
+    unit = images["item"].where(images["item"].notna(), images["image_id"])
+    for _, rows in images.groupby("leaf"):
         largest = unit[rows.index].value_counts().max()
         assert abs((split[rows.index] == "test").sum() - .2 * len(rows)) <= largest + 1
         assert abs((split[rows.index] != "train").sum() - .3 * len(rows)) <= largest + 1
@@ -266,8 +266,8 @@ def test_save_and_load(tmp_path, scratch_root):
     assert back.provenance == {"why": "a test"}
     assert back.split_hash() == toy.split_hash()
     for column in ("colour", "neck", "item"):
-        assert back.products[column].isna().tolist() == toy.products[column].isna().tolist()
-        assert back.products[column].dropna().tolist() == toy.products[column].dropna().tolist()
+        assert back.images[column].isna().tolist() == toy.images[column].isna().tolist()
+        assert back.images[column].dropna().tolist() == toy.images[column].dropna().tolist()
     assert back.states("colour").tolist() == toy.states("colour").tolist()
     assert back.rows("train", "core").tolist() == toy.rows("train", "core").tolist()
 

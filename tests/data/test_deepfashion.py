@@ -17,22 +17,22 @@ def raw(tmp_path, monkeypatch):
 
 def test_pictures_roles_items_and_boxes(raw):
     catalogue = deepfashion.prepare()
-    products = catalogue.products
-    assert len(products) == sum(consumers + shops for *_, consumers, shops in ITEMS)
+    images = catalogue.images
+    assert len(images) == sum(consumers + shops for *_, consumers, shops in ITEMS)
     for item, split, category, consumers, shops in ITEMS:
-        own = products[products["item"] == item]
+        own = images[images["item"] == item]
         assert set(own["split"]) == {split}
         assert own["role"].value_counts().to_dict() == {"query": consumers, "gallery": shops}
         assert set(own["section"] + "/" + own["category"]) == {category}
-    assert set(zip(products["role"], products["domain"], strict=True)) == {("query", "consumer"), ("gallery", "shop")}
+    assert set(zip(images["role"], images["domain"], strict=True)) == {("query", "consumer"), ("gallery", "shop")}
     # 20 … 60 of 80 pixels across, 10 … 45 of 40 down: what leaves the picture is cut.
-    box = products[["box_left", "box_top", "box_right", "box_bottom"]].drop_duplicates().to_numpy()
+    box = images[["box_left", "box_top", "box_right", "box_bottom"]].drop_duplicates().to_numpy()
     assert box.tolist() == [[0.25, 0.25, 0.75, 1.0]]
     assert all(file.is_file() for file in catalogue.files())
 
 
 def test_items_can_be_sampled_but_test_is_kept_whole(raw):
-    items = {seed: deepfashion.prepare(train_items=1, seed=seed).products.groupby("split")["item"].unique()
+    items = {seed: deepfashion.prepare(train_items=1, seed=seed).images.groupby("split")["item"].unique()
              for seed in range(8)}
     assert all(len(found["train"]) == 1 for found in items.values())
     assert all(found["test"].tolist() == ["id_00000004"] for found in items.values())

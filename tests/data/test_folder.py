@@ -1,4 +1,4 @@
-"""A catalogue of your own: what the CSV may say, and what a person is told who says it wrong."""
+"""A catalogue of your own: what the CSV may hold, and the message where it holds something wrong."""
 
 import shutil
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from shoplens.data import registry
-from shoplens.data.__main__ import main
 from shoplens.data.catalogue import Catalogue, CatalogueError
 from shoplens.data.sources.fetch import DataError
-from shoplens.data.sources.readable import verify_images
+from shoplens.data.sources.readable import unreadable_images
+from shoplens.prepare_data import main
 
 REPOSITORY = Path(__file__).parents[2]
 HEADER = "image,layer:root,layer:leaf,attribute:colour"
@@ -66,7 +66,7 @@ def test_a_plain_catalogue(shop):
     assert (catalogue.states("colour") > 0).sum() == 10
     assert [len(catalogue.rows(s)) for s in ("train", "test", "val")] == [14, 4, 2]
     assert all(file.is_file() for file in catalogue.files())
-    assert catalogue.products["image_id"][0] == "shirt/0.jpg"
+    assert catalogue.images["image_id"][0] == "shirt/0.jpg"
 
 
 def test_default_place_is_the_data_folder(shop, capsys):
@@ -116,14 +116,14 @@ def test_given_split_is_kept(shop):
     given = ["train"] * 6 + ["Val", "val", "test", ""]
     shop.add_column("split", given * 2)
     catalogue = shop.prepare()
-    assert catalogue.products["split"].tolist() == [g.lower() for g in given] * 2
+    assert catalogue.images["split"].tolist() == [g.lower() for g in given] * 2
     assert catalogue.provenance["split"] == "as given"
 
 
 def test_items_stay_together(shop):
     shop.add_column("item", [f"p{k // 2}" for k in range(20)])
-    products = shop.prepare().products
-    assert (products.groupby("item")["split"].nunique() == 1).all()
+    images = shop.prepare().images
+    assert (images.groupby("item")["split"].nunique() == 1).all()
 
 
 def test_search_roles_boxes_and_masks(shop):
@@ -135,13 +135,13 @@ def test_search_roles_boxes_and_masks(shop):
         shop.add_column(f"box_{name}", [value] + [""] * 19)
     shop.add_column("mask", ["masks/0.png"] + [""] * 19)
     shop.change(11, "wear,shirt", ",")
-    products = shop.prepare().products.set_index("image_id")
-    assert products["classify"].sum() == 17
-    assert not products.loc["shirt/9.jpg", "classify"]
-    assert (products.loc[~products["classify"], "split"] == "").all()
-    assert products.loc["shirt/0.jpg", ["box_left", "box_top", "box_right", "box_bottom"]].tolist() == [.1, .2, .8, 1]
-    assert products["box_left"].notna().sum() == 1
-    assert products["mask"].dropna().tolist() == ["masks/0.png"]
+    images = shop.prepare().images.set_index("image_id")
+    assert images["classify"].sum() == 17
+    assert not images.loc["shirt/9.jpg", "classify"]
+    assert (images.loc[~images["classify"], "split"] == "").all()
+    assert images.loc["shirt/0.jpg", ["box_left", "box_top", "box_right", "box_bottom"]].tolist() == [.1, .2, .8, 1]
+    assert images["box_left"].notna().sum() == 1
+    assert images["mask"].dropna().tolist() == ["masks/0.png"]
 
 
 def test_rare_leaves_and_attributes_can_be_dropped(shop):
@@ -151,7 +151,7 @@ def test_rare_leaves_and_attributes_can_be_dropped(shop):
     assert shop.prepare(min_per_attribute=11).attributes == {}
 
 
-# ---- what is wrong, and what is said
+# ---- what is wrong, and its message
 
 def test_missing_image_column(shop):
     shop.header = shop.header.replace("image", "photo")
@@ -165,7 +165,7 @@ def test_missing_layer_column(shop):
         shop.prepare()
 
 
-@pytest.mark.parametrize(("old", "new", "told"), [
+@pytest.mark.parametrize(("old", "new", "message"), [
     ("attribute:colour", "atribute:colour", "atribute:colour is neither `layer:…` nor `attribute:…`"),
     ("attribute:colour", "attribute:", "lacks the name after the colon"),
     ("attribute:colour", "attribute:leaf", "share a name after the colon"),
@@ -173,9 +173,9 @@ def test_missing_layer_column(shop):
     ("attribute:colour", "attribute:split", "cannot name a layer or an attribute"),
     ("attribute:colour", "box_left", "a box needs all of box_left, box_top, box_right, box_bottom"),
 ])
-def test_misnamed_columns(shop, old, new, told):
+def test_misnamed_columns(shop, old, new, message):
     shop.header = shop.header.replace(old, new)
-    with pytest.raises(CatalogueError, match=told):
+    with pytest.raises(CatalogueError, match=message):
         shop.prepare()
 
 
@@ -194,7 +194,7 @@ def test_corrupt_and_truncated_images_are_named_by_path(shop):
         shop.prepare()
     assert f"{shop.images / 'shirt/3.jpg'} (not an image)" in str(error.value)
     assert f"{shop.images / 'tote/5.jpg'} (" in str(error.value)
-    assert [file.name for file, _ in verify_images(sorted(shop.images.rglob("*.jpg")))] == ["3.jpg", "5.jpg"]
+    assert [file.name for file, _ in unreadable_images(sorted(shop.images.rglob("*.jpg")))] == ["3.jpg", "5.jpg"]
 
 
 def test_one_class_only(shop):
@@ -261,14 +261,14 @@ def test_unreadable_csv(shop):
         registry.prepare("folder")
 
 
-@pytest.mark.parametrize(("column", "cell", "told"), [
+@pytest.mark.parametrize(("column", "cell", "message"), [
     ("classify", "perhaps", "`classify` must hold 1, 0 or nothing: line 2 'perhaps'"),
     ("role", "buyer", "role is none of"), ("domain", "street", "domain is none of"),
     ("split", "dev", "split is none of"),
 ])
-def test_cells_that_mean_nothing(shop, column, cell, told):
+def test_cells_that_mean_nothing(shop, column, cell, message):
     shop.add_column(column, [cell] + [""] * 19)
-    with pytest.raises(CatalogueError, match=told):
+    with pytest.raises(CatalogueError, match=message):
         shop.prepare()
 
 
@@ -294,6 +294,6 @@ def test_given_split_without_validation(shop):
 def test_nothing_there_is_one_sentence_and_no_traceback(scratch_root, monkeypatch, capsys):
     monkeypatch.delenv("STUDY_DATA", raising=False)
     assert main(["--dataset", "folder"]) == 1
-    told = capsys.readouterr().err
-    assert "folder/products.csv and folder/images/ under $STUDY_DATA" in told
-    assert len(told.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert "folder/products.csv and folder/images/ under $STUDY_DATA" in error
+    assert len(error.splitlines()) == 1

@@ -16,11 +16,11 @@ from PIL import Image
 
 from shoplens import paths
 from shoplens.data import registry
-from shoplens.data.__main__ import main
 from shoplens.data.catalogue import CatalogueError, check_splits
 from shoplens.data.sources import fashion, fetch, grocery
 from shoplens.data.sources.fetch import DataError, find_raw
 from shoplens.data.sources.reduce import reduced_images
+from shoplens.prepare_data import main
 
 # ---- the real files
 
@@ -29,13 +29,13 @@ def test_real_grocery(study_data, scratch_root):
     catalogue = registry.prepare("grocery")
     assert {layer: len(c) for layer, c in catalogue.hierarchy.classes.items()} == {"root": 3, "coarse": 43, "fine": 81}
     assert [len(catalogue.rows(split)) for split in ("train", "val", "test")] == [2640, 296, 2485]
-    products = catalogue.products
-    assert products[["domain", "role", "split"]].value_counts().to_dict() == {
+    images = catalogue.images
+    assert images[["domain", "role", "split"]].value_counts().to_dict() == {
         ("consumer", "gallery", "train"): 2640, ("consumer", "query", "test"): 2485,
         ("consumer", "query", "val"): 296, ("shop", "gallery", ""): 81}
-    assert products[products["domain"] == "shop"]["fine"].is_unique
-    assert products[products["split"] == "val"]["fine"].nunique() == 60
-    row = products.set_index("image_id").loc["test/Fruit/Apple/Royal-Gala/Royal-Gala_001"]
+    assert images[images["domain"] == "shop"]["fine"].is_unique
+    assert images[images["split"] == "val"]["fine"].nunique() == 60
+    row = images.set_index("image_id").loc["test/Fruit/Apple/Royal-Gala/Royal-Gala_001"]
     assert row[["root", "coarse", "fine", "item"]].tolist() == ["Fruit", "Apple", "Royal-Gala", "Royal-Gala"]
     assert all(file.is_file() for file in catalogue.files())
     assert grocery.problems(catalogue.folder, published=True) == []
@@ -43,8 +43,8 @@ def test_real_grocery(study_data, scratch_root):
 
 def test_real_fashion(study_data, scratch_root):
     catalogue = registry.prepare("fashion")
-    products = catalogue.products
-    counts = products["articleType"].value_counts()
+    images = catalogue.images
+    counts = images["articleType"].value_counts()
     assert counts.min() >= 60
     assert len(counts) == 30
     assert counts["Tshirts"] == 1646  # 1,647 published, one of them a byte copy of an image of another type
@@ -52,23 +52,23 @@ def test_real_fashion(study_data, scratch_root):
     assert set(catalogue.attributes["sleeve_length"]) == {"Long Sleeves", "No Sleeves", "Short Sleeves", "Sleeveless",
                                                           "Three-Quarter Sleeves"}
     assert not any(state in fashion.NOT_LABELLED for states in catalogue.attributes.values() for state in states)
-    for _, leaf in products.groupby("articleType"):
+    for _, leaf in images.groupby("articleType"):
         share = leaf["split"].value_counts(normalize=True)
         assert share["train"] == pytest.approx(.7, abs=.05)
         assert share["test"] == pytest.approx(.2, abs=.05)
     digest = [hashlib.sha256(file.read_bytes()).hexdigest() for file in catalogue.files()]
-    assert (products.groupby(digest)["split"].nunique() == 1).all()
+    assert (images.groupby(digest)["split"].nunique() == 1).all()
     assert registry.prepare("fashion", seed=1).split_hash() != catalogue.split_hash()
 
 
 def test_real_fashion_whole(study_data, scratch_root):
-    products, irregular = fashion.read_products(study_data / "fashion-dataset")
-    assert len(products) == 9576
+    images, irregular = fashion.read_images(study_data / "fashion-dataset")
+    assert len(images) == 9576
     # Flip Flops, Laptop Bag and Sandals stand once, once and twice elsewhere; Messenger Bag 4 : 3.
     assert irregular["left out: articleType under a second subCategory"] == 7
-    assert dict(products[["articleType", "subCategory"]].drop_duplicates().to_numpy())["Messenger Bag"] == "Bags"
-    assert products["pattern"].notna().sum() == pytest.approx(4607, abs=7)
-    assert products["neck"].notna().sum() == pytest.approx(1981, abs=8)
+    assert dict(images[["articleType", "subCategory"]].drop_duplicates().to_numpy())["Messenger Bag"] == "Bags"
+    assert images["pattern"].notna().sum() == pytest.approx(4607, abs=7)
+    assert images["neck"].notna().sum() == pytest.approx(1981, abs=8)
 
 
 # ---- fashion, in small
@@ -113,7 +113,7 @@ def test_fashion_irregularities_are_counted(shelf):
     assert catalogue.attributes == {"colour": ("Blue",), "pattern": ("Solid",)}
     assert (catalogue.states("pattern") > 0).sum() == 10
     assert (catalogue.states("colour") == 0).sum() == 1
-    assert "title" not in catalogue.products
+    assert "title" not in catalogue.images
 
 
 def test_fashion_titles_may_hold_commas_with_or_without_quotes(shelf):
@@ -134,18 +134,18 @@ def test_fashion_copies_stay_in_one_split_and_contradictions_go(shelf):
     (shelf / "images" / "130.jpg").write_bytes((shelf / "images" / "129.jpg").read_bytes())
     catalogue = registry.prepare("fashion", min_per_leaf=2, min_per_attribute=2)
     assert catalogue.provenance["irregular"]["left out: same image in two leaves"] == 2
-    items = catalogue.products.groupby("item")["image_id"].apply(list)
+    items = catalogue.images.groupby("item")["image_id"].apply(list)
     assert items["102"] == ["102", "103"]
     assert len(items) == 38 - 5
     check_splits(catalogue)
 
 
 def test_fashion_same_product_follows_chains():
-    products = pd.DataFrame([("a", "h1", "x"), ("b", "h1", "y"), ("c", "h2", "y"), ("d", "h3", "z")],
+    images = pd.DataFrame([("a", "h1", "x"), ("b", "h1", "y"), ("c", "h2", "y"), ("d", "h3", "z")],
                             columns=["image_id", "sha256", "title"]).assign(brand="m", articleType="leaf")
-    assert fashion.same_product(products).tolist() == ["a", "a", "a", "d"]
-    products["articleType"] = ["l1", "l1", "l2", "l1"]
-    assert fashion.same_product(products).tolist() == ["a", "a", "c", "d"]
+    assert fashion.same_product(images).tolist() == ["a", "a", "a", "d"]
+    images["articleType"] = ["l1", "l1", "l2", "l1"]
+    assert fashion.same_product(images).tolist() == ["a", "a", "c", "d"]
 
 
 def test_fashion_broken_json_is_named(shelf):
@@ -234,10 +234,10 @@ def pack(archive, members, top="GroceryStoreDataset-fc80ba9"):
 def test_download_verifies_and_moves_into_place(small_grocery, capsys):
     pack(*small_grocery)
     assert main(["--dataset", "grocery"]) == 0
-    told = capsys.readouterr().out
-    assert "downloading http://127.0.0.1" in told
-    assert "8 images" in told
-    assert "licence: GroceryStoreDataset" in told
+    output = capsys.readouterr().out
+    assert "downloading http://127.0.0.1" in output
+    assert "8 images" in output
+    assert "licence: GroceryStoreDataset" in output
     folder = paths.data_dir() / "GroceryStoreDataset"
     assert (folder / "dataset/train/Fruit/Lime_1.jpg").read_bytes() == b"train/Fruit/Lime_1.jpg"
     assert not (folder / "sample_images").exists()
@@ -247,30 +247,30 @@ def test_download_verifies_and_moves_into_place(small_grocery, capsys):
     assert main(["--dataset", "grocery"]) == 0
 
 
-@pytest.mark.parametrize(("spoil", "told"), [
+@pytest.mark.parametrize(("spoil", "message"), [
     (lambda m: m.pop("dataset/val/Fruit/Lime_1.jpg"), "1 images are missing, e.g. dataset/val/Fruit/Lime_1.jpg"),
     (lambda m: m.update({"dataset/val/Fruit/Lime_1.jpg": b"other"}), "contents differ from those of commit fc80ba9"),
     (lambda m: m.pop("dataset/val.txt"), "dataset/val.txt is missing"),
     (lambda m: m.update({"dataset/val.txt": b"val/Fruit/Lime_1.jpg, 0, 0"}), "1 photos in val.txt where 2 were"),
 ])
-def test_download_that_is_not_whole_is_refused(small_grocery, spoil, told, capsys):
+def test_download_that_is_not_whole_is_refused(small_grocery, spoil, message, capsys):
     archive, members = small_grocery
     spoil(members)
     pack(archive, members)
     assert main(["--dataset", "grocery"]) == 1
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert list(paths.data_dir().iterdir()) == []
 
 
 def test_no_file_no_server_no_zip_no_room(small_grocery, monkeypatch, capsys):
     def error():
         assert main(["--dataset", "grocery"]) == 1
-        told = capsys.readouterr().err.strip().splitlines()[-1]
-        assert "clone https://github.com/marcusklasson/GroceryStoreDataset" in told
-        assert f"put it at {paths.data_dir() / 'GroceryStoreDataset'}" in told
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "clone https://github.com/marcusklasson/GroceryStoreDataset" in error
+        assert f"put it at {paths.data_dir() / 'GroceryStoreDataset'}" in error
         assert list(paths.data_dir().iterdir()) == []
-        return told
+        return error
 
     assert "answered 404" in error()
     small_grocery[0].write_bytes(b"this is no archive")

@@ -83,15 +83,15 @@ def test_reliability_draws_one_curve_a_score():
 
 
 def _gains():
-    told = {"better": (0.02, 0.01, 0.03), "worse": (-0.02, -0.03, -0.01), "inside the noise": (0.0, -0.01, 0.01)}
+    cases = {"better": (0.02, 0.01, 0.03), "worse": (-0.02, -0.03, -0.01), "inside the noise": (0.0, -0.01, 0.01)}
     return pd.DataFrame([
         {"subset": subset, "variant": variant, "against": "bCNN", "metric": metric, "value": value, "low": low,
          "high": high, "verdict": verdict}
         for subset in ("full", "core") for metric in ("ACC", "MACC")
-        for variant, (verdict, (value, low, high)) in zip(("ssCNN", "bMTL-RL", "ours"), told.items(), strict=True)])
+        for variant, (verdict, (value, low, high)) in zip(("ssCNN", "bMTL-RL", "ours"), cases.items(), strict=True)])
 
 
-def test_gain_forest_has_a_panel_a_subset_and_metric():
+def test_gain_forest_has_one_panel_per_subset_and_metric():
     figure = plots.gain_forest(_gains())
     figure.canvas.draw()
     assert [axis.get_title() for axis in figure.axes] == ["ACC, full images", "MACC, full images", "ACC, core images",

@@ -155,8 +155,8 @@ def no_network(monkeypatch, tmp_path):
 def test_absent_weights_are_an_error_not_a_fallback(no_network, name):
     with pytest.raises(WeightsError) as error:
         load_backbone(name, True)
-    for told in (f"{name}_imagenet.safetensors", str(no_network), "STUDY_WEIGHTS", "PRETRAINED = False"):
-        assert told in str(error.value)
+    for part in (f"{name}_imagenet.safetensors", str(no_network), "STUDY_WEIGHTS", "PRETRAINED = False"):
+        assert part in str(error.value)
 
 
 def test_small_vgg_has_no_pretrained_weights():

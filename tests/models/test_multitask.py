@@ -123,10 +123,10 @@ def test_public_and_private_of_vgg16():
     assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize(("tasks", "told"), [
+@pytest.mark.parametrize(("tasks", "message"), [
     ({"categories": {}}, "needs a category task"),
     ({"categories": {"colour": 3}, "attributes": {"colour": 4}}, "both a layer and an attribute"),
     ({"categories": {"leaf": 3}, "branch": "three"}, "branch is")])
-def test_contradictions_are_refused(tasks, told):
-    with pytest.raises(ValueError, match=told):
+def test_contradictions_are_refused(tasks, message):
+    with pytest.raises(ValueError, match=message):
         small(**tasks)

@@ -140,7 +140,7 @@ def test_an_image_without_a_box_is_seen_whole(catalogue, ground, pixels):
 
 
 def test_a_catalogue_without_boxes_has_nothing_to_cut(catalogue, ground):
-    bare = Catalogue.build("bare", catalogue.folder, catalogue.products.drop(columns=BOX), layers=["leaf"],
+    bare = Catalogue.build("bare", catalogue.folder, catalogue.images.drop(columns=BOX), layers=["leaf"],
                            attributes=[], licence="none")
     with pytest.raises(KeyError, match="box_left"):
         cropped_activations(bare, np.arange(3), ground, SIZE)

@@ -65,7 +65,7 @@ def _own(item, other) -> bool:
 
 def _expected(catalogue: Catalogue, name: str, seed: int = 0) -> dict[str, tuple[dict[int, int], list[int]]]:
     """split → ({query: images that show its product}, gallery), row by row of the table."""
-    rows = list(catalogue.products.itertuples())
+    rows = list(catalogue.images.itertuples())
     order = sorted({r.item for r in rows if isinstance(r.item, str)},
                    key=lambda item: hashlib.sha256(f"{seed}|{item}".encode()).hexdigest())
     products = {"train": order[:12], "val": order[12:16], "test": order[16:]}
@@ -100,7 +100,7 @@ def test_queries_and_gallery_are_those_a_loop_over_the_table_finds(name):
         assert own.queries.tolist() == list(queries)
         assert own.gallery.tolist() == gallery
         assert protocol.relevant(split).tolist() == list(queries.values())
-    told = catalogue.products["item"].tolist()
+    told = catalogue.images["item"].tolist()
     for one, item in zip(protocol.items, told, strict=True):
         same = [row for row, other in enumerate(told) if _own(item, other)]
         assert np.flatnonzero(protocol.items == one).tolist() == same if same else one == -1
@@ -131,7 +131,7 @@ def test_in_items_a_gallery_image_of_no_known_product_is_a_stranger():
 def _places(catalogue: Catalogue, name: str, **known) -> dict[str, str]:
     """product → the split whose queries or gallery show it; fails for a product in two."""
     found = defaultdict(set)
-    items = catalogue.products["item"].to_numpy()
+    items = catalogue.images["item"].to_numpy()
     for split, own in build_protocol(catalogue, name, **known).splits.items():
         for row in (*own.queries, *own.gallery):
             found[items[row]].add(split)
@@ -189,7 +189,7 @@ def test_ratios_that_cannot_be_kept_are_off_by_less_than_a_product(products):
 def test_in_known_a_training_query_is_in_the_gallery_and_is_not_its_own_answer():
     catalogue = _catalogue(_table())
     protocol = build_protocol(catalogue, "known")
-    own, items = protocol.splits["train"], catalogue.products["item"].to_numpy()
+    own, items = protocol.splits["train"], catalogue.images["item"].to_numpy()
     assert set(own.queries) < set(own.gallery)
     alone = set(own.gallery) - set(own.queries)
     photos = pd.Series(items[own.gallery]).value_counts()
@@ -241,7 +241,7 @@ def test_a_split_left_without_a_query_is_named(name, change, split):
 
 def test_the_81_groceries(study_data, scratch_root):
     catalogue = registry.prepare("grocery")
-    products = catalogue.products
+    products = catalogue.images
     places = {name: _places(catalogue, name) for name in SPLITTING}
     assert places["unseen"] == places["iconic"]
     assert [list(places["unseen"].values()).count(split) for split in SPLITS] == [49, 16, 16]

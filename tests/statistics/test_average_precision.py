@@ -30,8 +30,8 @@ GOLDEN = [
 
 @pytest.mark.parametrize(("ranks", "relevant", "golden"), GOLDEN)
 def test_the_five_conventions_by_hand(ranks, relevant, golden):
-    told = {name: average_precision(_hits(*ranks), np.array([relevant]), convention=name)[0] for name in CONVENTIONS}
-    assert told == pytest.approx(golden, abs=1e-12)
+    found = {name: average_precision(_hits(*ranks), np.array([relevant]), convention=name)[0] for name in CONVENTIONS}
+    assert found == pytest.approx(golden, abs=1e-12)
 
 
 def test_the_golden_values_as_they_are_quoted():
@@ -39,9 +39,9 @@ def test_the_golden_values_as_they_are_quoted():
     quoted = {((1, 3), 50): (0.0833, 0.0333, 0.8333, 0.0833), ((1, 3), 5): (0.3333, 0.3333, 0.8333, 0.0833),
               ((1,), 200): (0.05, 0.005, 1.0, 0.05)}
     for (ranks, relevant), values in quoted.items():
-        told = [average_precision(_hits(*ranks), np.array([relevant]), convention=c)[0]
+        found = [average_precision(_hits(*ranks), np.array([relevant]), convention=c)[0]
                 for c in ("min", "relevant", "found", "k")]
-        assert told == pytest.approx(values, abs=5e-5)
+        assert found == pytest.approx(values, abs=5e-5)
     assert average_precision(_hits(1, 3), np.array([5]), convention="trapezoid")[0] == pytest.approx(0.3167, abs=5e-5)
 
 
@@ -67,9 +67,9 @@ def test_equals_a_loop_over_random_rankings(convention, k):
     relevant = hits.sum(axis=1) + rng.integers(0, 30, 50) * (rng.random(50) < 0.5)
     assert (relevant == 0).any()
     expected = [_loop(row, count, k, convention) for row, count in zip(hits, relevant, strict=True)]
-    told = average_precision(hits, relevant, k, convention)
-    assert told.dtype == np.float64
-    np.testing.assert_allclose(told, expected, atol=1e-12)
+    found = average_precision(hits, relevant, k, convention)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_scikit_learn_agrees_where_the_whole_gallery_is_ranked():

@@ -21,10 +21,10 @@ def test_products_are_drawn_with_all_their_queries():
         kept = [value for one in drawn for value, item in zip(values, items, strict=True) if item == one]
         means.append(sum(kept) / len(kept))
     for level in (0.95, 0.5):      # the outer quantiles are draws of one product alone, the inner ones are mixed
-        told = bootstrap_mean(values, items, n_resamples=20_000, level=level)
+        interval = bootstrap_mean(values, items, n_resamples=20_000, level=level)
         ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-        assert told.value == pytest.approx(values.mean())
-        assert (told.low, told.high) == pytest.approx(tuple(ends))
+        assert interval.value == pytest.approx(values.mean())
+        assert (interval.low, interval.high) == pytest.approx(tuple(ends))
 
 
 def test_equal_queries_of_a_product_add_nothing_that_is_known(rng):
@@ -45,6 +45,6 @@ def test_queries_without_a_score_count_for_nothing():
 def test_a_gain_is_paired_by_query_and_as_wide_as_the_seeds_say(rng):
     before, items = rng.random((2, 12)), np.repeat(np.arange(4), 3)
     after = before + np.array([[0.3], [-0.1]])
-    told = gain_over_seeds(after, before, items, 200)
-    assert (told.value, told.low, told.high) == pytest.approx((0.1, -0.1, 0.3))
+    interval = gain_over_seeds(after, before, items, 200)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.1, -0.1, 0.3))
     assert widened(Interval(0.1, 0.0, 0.2), [0.05, 0.15]) == Interval(0.1, 0.0, 0.2)

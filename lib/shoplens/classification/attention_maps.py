@@ -1,4 +1,4 @@
-"""Does a map look at the product? Measured where masks are known (P1 §3.2 shows it in Fig. 2 and measures nothing)."""
+"""How far a map lies on the product, measured where masks are known (P1 §3.2 shows it in Fig. 2, without a measure)."""
 
 from pathlib import Path
 
@@ -43,12 +43,12 @@ def share_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def centre_prior(size: int, spread: float = 0.25) -> np.ndarray:
-    """The guess that products stand in the middle: a Gaussian size×size; spread: its deviation, share of the side."""
+    """The guess that products stand in the middle: a Gaussian, size×size. spread: deviation by the side."""
     at = (np.arange(size) + 0.5) / size - 0.5
     bell = np.exp(-(at**2) / (2 * spread**2))
     return np.outer(bell, bell)
 
 
 def activation_energy(maps: Tensor) -> Tensor:
-    """What a network without attention looks at: sum over channels of squared activations, B×C×h×w → B×h×w."""
+    """Where a network without attention is active: sum over channels of squared activations, B×C×h×w → B×h×w."""
     return maps.square().sum(dim=1)

@@ -18,7 +18,7 @@ VARIANTS = {"bCNN": "02_bcnn", "ssCNN": "03_sscnn", "bCNN-MCR": "04_bcnn_mcr", "
             "bMTL-RL": "05_bmtl_rl", "bMTL-CA": "06_bmtl_ca", "ssMTL-RL": "05_ssmtl_rl", "ssMTL-CA": "06_ssmtl_ca",
             OURS: "06b_long_tail"}
 
-Answers = dict[str, dict[int, Scores]]      # variant → seed → scores
+ScoresBySeed = dict[str, dict[int, Scores]]     # variant → seed → scores
 
 
 def seed_of(run_id: str) -> int:
@@ -27,8 +27,8 @@ def seed_of(run_id: str) -> int:
     return int(seed) if name and seed.isdigit() else 0
 
 
-def load_scores(run, names: dict[str, str]) -> Answers:
-    """variant → seed → scores, of those runs that are among the inputs of `run`. names: variant → run.
+def load_scores(run, names: dict[str, str]) -> ScoresBySeed:
+    """Scores of those runs that are among the inputs of `run`. names: variant → run, whatever its seed.
 
     Raises ValueError where two variants were not scored on the same test images: they cannot be paired.
     """
@@ -41,25 +41,26 @@ def load_scores(run, names: dict[str, str]) -> Answers:
     return found
 
 
-def score_table(answers: Answers, labels: np.ndarray, **told) -> pd.DataFrame:
-    """Tidy Table 1, a row a variant, seed, metric and k: told columns, variant, metric, k, seed, value, n.
+def score_table(scores: ScoresBySeed, labels: np.ndarray, **columns) -> pd.DataFrame:
+    """Tidy Table 1, one row per variant, seed, metric and k. Columns: the given ones, the same in every row, then
+    variant, metric, k, seed, value, n.
 
     labels: leaf class of every row of the catalogue.
     """
     table = []
-    for variant, of_seed in answers.items():
-        for seed, scores in of_seed.items():
-            truth = labels[scores.rows["test"]]
-            for k in (k for k in DEPTHS if k < scores.values["test"].shape[1]):
-                hit = scores.hits(labels, k)
+    for variant, of_seed in scores.items():
+        for seed, own in of_seed.items():
+            truth = labels[own.rows["test"]]
+            for k in (k for k in DEPTHS if k < own.values["test"].shape[1]):
+                hit = own.hits(labels, k)
                 for metric, value in (("ACC", accuracy.acc(hit)), ("MACC", accuracy.macc(hit, truth))):
-                    table.append(told | {"variant": variant, "metric": metric, "k": k, "seed": seed, "value": value,
-                                         "n": len(hit)})
+                    table.append(columns | {"variant": variant, "metric": metric, "k": k, "seed": seed,
+                                            "value": value, "n": len(hit)})
     return pd.DataFrame(table)
 
 
 def as_in_paper(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 as P1 prints it, in percent: a row a metric, k and subset, a column a variant; mean ± standard
+    """Table 1 as P1 prints it, in percent: one row per metric, k and subset, one column per variant; mean ± standard
     deviation where there are several seeds."""
     def cell(values):
         spread = f" ± {100 * values.std():.1f}" if len(values) > 1 else ""
@@ -80,31 +81,32 @@ def mean_hits(of_seed: dict[int, Scores], labels: np.ndarray, k: int = 1) -> np.
     return np.mean([scores.hits(labels, k) for scores in of_seed.values()], axis=0)
 
 
-def gain_table(answers: Answers, labels: np.ndarray, against: str = "bCNN", n_resamples: int = 1000, **told) -> pd.DataFrame:
-    """Top-1 gains over `against`, a row a variant and metric: gain (a difference of shares), relative (to the
-    other's score), low, high (paired bootstrap over images of the mean over seeds), seeds, spread (standard deviation
-    of the gain over seeds, 0 for one), p_values (McNemar's, one a seed), verdict.
+def gain_table(scores: ScoresBySeed, labels: np.ndarray, against: str = "bCNN", n_resamples: int = 1000,
+               **columns) -> pd.DataFrame:
+    """Top-1 gains over `against`, one row per variant and metric: value (a difference of two scores in [0, 1]),
+    relative (to the other's score), low, high (paired bootstrap over images of the mean over seeds), seeds, spread
+    (standard deviation of the gain over seeds, 0 for one), p_values (McNemar's, one per seed), verdict (the rule of
+    `statistics.verdicts`). columns: further ones, the same in every row.
 
     Both variants are compared seed by seed, so only seeds that both have count, and a variant that shares none has no
-    row. Raises ValueError where `against` has not been run. verdict: "better" or "worse" where
-    the interval excludes 0 and every seed's gain has the same sign; else "inside the noise".
+    row. Raises ValueError where `against` has not been run.
     """
-    if against not in answers:
-        raise ValueError(f"gains over {against} need its scores; there are those of {list(answers)}")
+    if against not in scores:
+        raise ValueError(f"gains over {against} need its scores; there are those of {list(scores)}")
     table = []
-    for variant, of_seed in answers.items():
-        seeds = sorted(set(of_seed) & set(answers[against]))
+    for variant, of_seed in scores.items():
+        seeds = sorted(set(of_seed) & set(scores[against]))
         if variant == against or not seeds:
             continue
-        own, other = ({s: answers[name][s] for s in seeds} for name in (variant, against))
+        own, other = ({s: scores[name][s] for s in seeds} for name in (variant, against))
         truth = labels[own[seeds[0]].rows["test"]]
         p_values = [accuracy.mcnemar(own[s].hits(labels), other[s].hits(labels)) for s in seeds]
-        for metric, score in (("ACC", lambda hit, _: accuracy.acc(hit)), ("MACC", accuracy.macc)):
-            by_seed = [score(own[s].hits(labels), truth) - score(other[s].hits(labels), truth) for s in seeds]
-            base = np.mean([score(other[s].hits(labels), truth) for s in seeds])
+        for metric, average in (("ACC", lambda hit, _: accuracy.acc(hit)), ("MACC", accuracy.macc)):
+            by_seed = [average(own[s].hits(labels), truth) - average(other[s].hits(labels), truth) for s in seeds]
+            base = np.mean([average(other[s].hits(labels), truth) for s in seeds])
             gain = bootstrap_accuracy(mean_hits(own, labels), truth, metric.lower(), against=mean_hits(other, labels),
-                                     n_resamples=n_resamples)
-            table.append(told | {
+                                      n_resamples=n_resamples)
+            table.append(columns | {
                 "variant": variant, "against": against, "metric": metric, "value": gain.value,
                 "relative": gain.value / base if base else np.nan, "low": gain.low, "high": gain.high,
                 "seeds": len(seeds), "spread": float(np.std(by_seed, ddof=1)) if len(seeds) > 1 else 0.0,
@@ -121,14 +123,14 @@ def readable_gains(table: pd.DataFrame) -> pd.DataFrame:
         "McNemar p by seed": r.p_values, "verdict": r.verdict} for r in table.itertuples()])
 
 
-def macc_by_root(answers: Answers, labels: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
+def macc_by_root(scores: ScoresBySeed, labels: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
     """P1 Fig. 5: for each root the mean over its leaves of their accuracy, top-1, averaged over seeds.
 
     Columns: root, variant, value, n (test images).
     """
     root, above = hierarchy.layers[0], hierarchy.ancestor(hierarchy.layers[0])
     table = []
-    for variant, of_seed in answers.items():
+    for variant, of_seed in scores.items():
         truth = labels[next(iter(of_seed.values())).rows["test"]]
         hit = mean_hits(of_seed, labels)
         for r, name in enumerate(hierarchy.classes[root]):
@@ -146,26 +148,27 @@ def tree_distance(hierarchy: Hierarchy, truth: np.ndarray, predicted: np.ndarray
     return len(hierarchy.layers) - np.sum(meet, axis=0)
 
 
-def mistakes(answers: Answers, labels: np.ndarray, hierarchy: Hierarchy, **told) -> pd.DataFrame:
-    """How bad the errors are, a row a variant and seed: errors, inside_root (share of errors inside the right root),
-    distance (mean tree distance of an error, at least 1); both NaN where nothing was wrong."""
+def mistakes(scores: ScoresBySeed, labels: np.ndarray, hierarchy: Hierarchy, **columns) -> pd.DataFrame:
+    """How bad the errors are, one row per variant and seed: errors (their number), inside_root (share of them inside
+    the right root), distance (mean tree distance of an error, at least 1); the last two NaN where nothing was wrong.
+    columns: further ones, the same in every row."""
     table = []
-    for variant, of_seed in answers.items():
-        for seed, scores in of_seed.items():
-            truth, predicted = labels[scores.rows["test"]], scores.values["test"].argmax(axis=1)
+    for variant, of_seed in scores.items():
+        for seed, own in of_seed.items():
+            truth, predicted = labels[own.rows["test"]], own.values["test"].argmax(axis=1)
             wrong = predicted != truth
             far = tree_distance(hierarchy, truth[wrong], predicted[wrong])
-            table.append(told | {"variant": variant, "seed": seed, "errors": len(far),
-                                 "inside_root": float((far < len(hierarchy.layers)).mean()) if len(far) else np.nan,
-                                 "distance": float(far.mean()) if len(far) else np.nan})
+            table.append(columns | {"variant": variant, "seed": seed, "errors": len(far),
+                                    "inside_root": float((far < len(hierarchy.layers)).mean()) if len(far) else np.nan,
+                                    "distance": float(far.mean()) if len(far) else np.nan})
     return pd.DataFrame(table)
 
 
-def attribute_table(networks: dict[str, dict[int, Scores]], catalogue: Catalogue, **told) -> pd.DataFrame:
-    """P1 Table 2, a row a network, seed and metric: ACC-branA (accuracy of the attribute branch on labelled test
+def attribute_table(networks: ScoresBySeed, catalogue: Catalogue, **columns) -> pd.DataFrame:
+    """P1 Table 2, one row per network, seed and metric: ACC-branA (accuracy of the attribute branch on labelled test
     images; only for networks of one attribute), ACC-branC and MACC-branC (the leaf).
 
-    networks: attribute, or "all" → seed → scores.
+    networks: attribute, or "all", in the place of a variant. columns: further ones, the same in every row.
     """
     labels = catalogue.labels(catalogue.hierarchy.leaf)
     table = []
@@ -178,7 +181,7 @@ def attribute_table(networks: dict[str, dict[int, Scores]], catalogue: Catalogue
                 known = states > 0
                 right = accuracy.top_k_correct(scores.attributes[attribute][known], states[known] - 1)
                 rows = {"ACC-branA": (accuracy.acc(right), int(known.sum()))} | rows
-            table += [told | {"attribute": attribute, "metric": metric, "k": 1, "seed": seed, "value": value, "n": n}
+            table += [columns | {"attribute": attribute, "metric": metric, "k": 1, "seed": seed, "value": value, "n": n}
                       for metric, (value, n) in rows.items()]
     return pd.DataFrame(table)
 

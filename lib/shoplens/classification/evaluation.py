@@ -1,4 +1,5 @@
-"""Scores of classifiers: kept for the notebooks that refine or compare them, and summed up in tidy tables."""
+"""Scores of classifiers: kept for the notebooks that refine or compare them, and summed up in tidy tables
+(P1 §4.1: ACC and MACC at top-1 and top-5)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ DEPTHS = (1, 5)     # P1's top-1 and top-5
 
 @dataclass(frozen=True)
 class Scores:
-    """What a classifier says of the images of each split.
+    """A classifier's scores of the images of each split.
 
     layer: layer of the hierarchy. rows: split → N row numbers of the catalogue. values: split → N×C scores, higher is
     likelier; a split may be left out. attributes: attribute → N×m scores of the test images' states.
@@ -48,11 +49,12 @@ class Scores:
         return accuracy.top_k_correct(self.values[split], labels[self.rows[split]], k)
 
 
-def evaluate(scores: dict[str, np.ndarray], labels: np.ndarray, *, n_resamples: int = 1000, **told) -> pd.DataFrame:
+def evaluate(scores: dict[str, np.ndarray], labels: np.ndarray, *, n_resamples: int = 1000,
+             **columns) -> pd.DataFrame:
     """Tidy table of P1's scores: ACC and MACC at top-1 and top-5, each with its 95 % interval.
 
-    scores: variant → N×C. labels: N class indices. told: further columns, the same in every row (dataset, profile,
-    subset, seed, layer). Columns: those told, variant, metric, k, value, n, low, high.
+    scores: variant → N×C. labels: N class indices. columns: further ones, the same in every row (dataset, profile,
+    subset, seed, layer). Columns of the table: those, then variant, metric, k, value, n, low, high.
     """
     table = []
     for variant, values in scores.items():
@@ -60,13 +62,13 @@ def evaluate(scores: dict[str, np.ndarray], labels: np.ndarray, *, n_resamples: 
             hit = accuracy.top_k_correct(values, labels, k)
             for metric in ("ACC", "MACC"):
                 interval = bootstrap_accuracy(hit, labels, metric.lower(), n_resamples=n_resamples)
-                table.append(told | {"variant": variant, "metric": metric, "k": k, "value": interval.value,
-                                     "n": len(hit), "low": interval.low, "high": interval.high})
+                table.append(columns | {"variant": variant, "metric": metric, "k": k, "value": interval.value,
+                                        "n": len(hit), "low": interval.low, "high": interval.high})
     return pd.DataFrame(table)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """`evaluate`'s table in percent, a row a variant, a column a score, intervals in brackets."""
+    """`evaluate`'s table in percent: one row per variant, one column per score, intervals in brackets."""
     shown = table.assign(score=table["metric"] + " top-" + table["k"].astype(str), interval=[
         f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in table.itertuples()])
     order = list(dict.fromkeys(shown["variant"]))
@@ -86,6 +88,6 @@ class Gain:
 
 
 def compare(hits: np.ndarray, against: np.ndarray, labels: np.ndarray, n_resamples: int = 1000) -> Gain:
-    """Paired comparison over images. hits, against: N bools. labels: N class indices."""
+    """Paired comparison over images, `hits` minus `against`. hits, against: N bools. labels: N class indices."""
     acc, macc = (bootstrap_accuracy(hits, labels, m, against=against, n_resamples=n_resamples) for m in ("acc", "macc"))
     return Gain(acc, macc, accuracy.mcnemar(hits, against))

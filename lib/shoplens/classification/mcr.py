@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from shoplens.classification.mcr_loss import chunks, layer_loss, layer_slices, literal_loss
 from shoplens.classification.mcr_solver import descend
 
 DENOMINATORS = ("layer", "literal")
-CHUNK = 8192  # images a matrix product: 8192 × 139 float32 scores stay inside the processor's cache
 
 
 def stack(scores: Sequence[np.ndarray], sizes: Sequence[int], dtype=np.float32) -> np.ndarray:
@@ -45,7 +45,7 @@ def related(hierarchy, W: np.ndarray, k: int = 3, *, force_self: bool = True, de
     (differs only where h > 2). hierarchy: `layers`, `classes` and `parent` as in catalogue.Hierarchy.
     """
     sizes = layer_sizes(hierarchy)
-    parts, n = _parts(sizes), sum(sizes)
+    parts, n = layer_slices(sizes), sum(sizes)
     if k < 1 or np.shape(W)[0] != n or np.shape(W)[1] not in (n, n + 1):
         raise ValueError(f"k must be at least 1 and W {n}×{n}, got k={k} and W {np.shape(W)}")
     mask = np.zeros((n, n), bool)
@@ -74,9 +74,9 @@ def objective(W: np.ndarray, F: np.ndarray, labels: Sequence[np.ndarray], sizes:
     mask = _full_mask(W, mask, denominator)
     W = np.where(mask, W, 0.0)
     if denominator == "literal":
-        value, gradient = _literal_loss(W, F, labels, sizes, mask)
+        value, gradient = literal_loss(W, F, labels, sizes, mask)
     else:
-        terms = [_layer_loss(W[own], F, y) for own, y in zip(_parts(sizes), labels, strict=True)]
+        terms = [layer_loss(W[own], F, y) for own, y in zip(layer_slices(sizes), labels, strict=True)]
         value, gradient = sum(v for v, _ in terms), np.concatenate([g for _, g in terms])
     gradient[:, :len(W)] += 2 * lam * W[:, :len(W)]
     return value + lam * float(np.sum(W[:, :len(W)]**2)), gradient * mask
@@ -86,22 +86,23 @@ def refine(scores: Sequence[np.ndarray], W: np.ndarray, sizes: Sequence[int], ma
            denominator: str = "layer") -> list[np.ndarray]:
     """Refined scores log f_c (Eq. 2): h float32 arrays N×|C^j|, all ≤ 0; `np.exp` gives the probabilities.
 
-    With "layer" they sum to 1 over a layer; with "literal" each category has a denominator of its own.
+    With "layer" they sum to 1 over a layer; with "literal" each category has its own denominator.
     """
     mask, F = _full_mask(W, mask, denominator), stack(scores, sizes)
     W = np.where(mask, W, 0.0).astype(F.dtype)
     log_p = np.empty(F.shape, F.dtype)
-    for start in range(0, len(F), CHUNK):
-        rows = slice(start, start + CHUNK)
-        f = _with_bias(F[rows], W)
+    done = 0
+    for part in chunks(F):
+        rows, done = slice(done, done + len(part)), done + len(part)
+        f = _with_bias(part, W)
         if denominator == "layer":
-            for own in _parts(sizes):
+            for own in layer_slices(sizes):
                 log_p[rows, own] = log_softmax(f @ W[own].T, axis=1)
         else:
             for c, cols in enumerate(mask):
                 z = f[:, cols] @ W[cols[:len(W)]][:, cols].T
                 log_p[rows, c] = f @ W[c] - logsumexp(z, axis=1)
-    return [log_p[:, own] for own in _parts(sizes)]
+    return [log_p[:, own] for own in layer_slices(sizes)]
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,10 @@ def fit(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], hierarchy, l
     scores: h arrays N×|C^j|, un-normalised. labels: h arrays of N class indices. lam: λ of Eq. 3, which sums
     over images: twice the images want about twice the λ. k: K of Eq. 4, None = stop after the first step (R_c = Ω).
     force_self, depth: see `related`. standardise: divide each score by its standard deviation over these images, so
-    that penalty and |W| treat all alike. bias: unpenalised constant a category (Eq. 2 has none). start: an earlier
-    fit of the same options to start from. dtype: precision of the matrix products. tol: stop when a step lowers the
-    objective per image by less. Warns where `max_iter` steps are not enough.
+    that penalty and |W| treat all alike. bias: one unpenalised constant per category (Eq. 2 has none). start: an
+    earlier fit of the same options to start from. dtype: precision of the matrix products. tol: stop when a step
+    lowers the objective per image by less. Warns where `max_iter` steps are not enough. Raises ValueError for scores,
+    labels or λ that cannot be used.
     """
     sizes = layer_sizes(hierarchy)
     F = stack(scores, sizes, dtype)
@@ -153,7 +155,7 @@ def fit(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], hierarchy, l
         F /= scale.astype(dtype)
     W = np.eye(F.shape[1], F.shape[1] + bias) if start is None else start.unmasked
     F = _with_bias(F, W)
-    gram = sum(f.T @ f for f in map(np.float64, _chunks(F)))
+    gram = sum(f.T @ f for f in map(np.float64, chunks(F)))
     settings = {"F": F, "labels": labels, "sizes": sizes, "lam": lam, "denominator": denominator, "gram": gram,
                 "tol": tol, "max_iter": max_iter}
     W, value, evaluations, converged = _solve(W, np.ones(W.shape, bool), **settings)
@@ -205,16 +207,8 @@ def choose_lambda(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], hi
 
 
 def layer_sizes(hierarchy) -> tuple[int, ...]:
+    """Classes per layer, root-most first."""
     return tuple(len(hierarchy.classes[layer]) for layer in hierarchy.layers)
-
-
-def _parts(sizes: Sequence[int]) -> list[slice]:
-    ends = np.cumsum(sizes)
-    return [slice(int(end - size), int(end)) for end, size in zip(ends, sizes, strict=True)]
-
-
-def _chunks(F: np.ndarray) -> Iterable[np.ndarray]:
-    return (F[start:start + CHUNK] for start in range(0, len(F), CHUNK))
 
 
 def _with_bias(F: np.ndarray, W: np.ndarray) -> np.ndarray:
@@ -249,46 +243,10 @@ def _full_mask(W: np.ndarray, mask: np.ndarray | None, denominator: str) -> np.n
     return full
 
 
-def _layer_loss(W: np.ndarray, F: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """−Σ log softmax(F wᵀ)[y] over one layer's rows of W, and its gradient."""
-    weights, value, gradient, start = W.astype(F.dtype), 0.0, np.zeros(W.shape), 0
-    for f in _chunks(F):
-        own = (np.arange(len(f)), y[start:start + len(f)])
-        start += len(f)
-        p = f @ weights.T
-        p -= p.max(axis=1, keepdims=True)
-        logit = p[own]
-        np.exp(p, out=p)
-        total = p.sum(axis=1)
-        value += float(np.sum(np.log(total) - logit, dtype=float))
-        p /= total[:, None]
-        p[own] -= 1
-        gradient += p.T @ f
-    return value, gradient
-
-
-def _literal_loss(W: np.ndarray, F: np.ndarray, labels: Sequence[np.ndarray], sizes: Sequence[int],
-                  mask: np.ndarray) -> tuple[float, np.ndarray]:
-    """−Σ log of Eq. 2 as printed, and its gradient: images of one label c share R_c, hence one small softmax."""
-    value, gradient = 0.0, np.zeros(W.shape)
-    for own, y in zip(_parts(sizes), labels, strict=True):
-        order = np.argsort(y, kind="stable")
-        ends = np.searchsorted(y[order], np.arange(own.stop - own.start + 1))
-        for c in range(own.start, own.stop):
-            rows = order[ends[c - own.start]:ends[c - own.start + 1]]
-            classes, columns = np.flatnonzero(mask[c, :len(W)]), np.flatnonzero(mask[c])
-            block = np.ix_(classes, columns)
-            target = np.full(len(rows), np.searchsorted(classes, c))
-            v, g = _layer_loss(W[block], F[np.ix_(rows, columns)], target)
-            value += v
-            gradient[block] += g
-    return value, gradient
-
-
 def _solve(W, mask, *, F, labels, sizes, lam, denominator, gram, tol, max_iter):
     """Minimise Eq. 3 from W over the weights inside `mask`: (W, value, evaluations, converged).
 
-    The layer-wise softmax makes Eq. 3 a sum of one term a layer, each with rows of W of its own, so the layers are
+    The layer-wise softmax makes Eq. 3 a sum of one term per layer, each with rows of W of its own, so the layers are
     solved one after the other; the literal denominator ties all rows together.
     """
     mask = _full_mask(W, mask, denominator)
@@ -296,8 +254,8 @@ def _solve(W, mask, *, F, labels, sizes, lam, denominator, gram, tol, max_iter):
     ridge = np.where(np.arange(mask.shape[1]) < len(W), lam, 0.0)  # the bias goes free
     options = {"ridge": ridge, "gram": gram, "n_images": len(F), "tol": tol, "max_iter": max_iter}
     if denominator == "literal":
-        return descend(W, mask, lambda V: _literal_loss(V, F, labels, sizes, mask), share, **options)
-    solved = [descend(W[own], mask[own], lambda V, y=y: _layer_loss(V, F, y), share[own], **options)
-              for own, y in zip(_parts(sizes), labels, strict=True)]
+        return descend(W, mask, lambda V: literal_loss(V, F, labels, sizes, mask), share, **options)
+    solved = [descend(W[own], mask[own], lambda V, y=y: layer_loss(V, F, y), share[own], **options)
+              for own, y in zip(layer_slices(sizes), labels, strict=True)]
     rows, values, evaluations, converged = zip(*solved, strict=True)
     return np.concatenate(rows), sum(values), sum(evaluations), all(converged)

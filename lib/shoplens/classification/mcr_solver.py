@@ -1,4 +1,4 @@
-"""Quasi-Newton descent over the free entries of a masked weight matrix."""
+"""Quasi-Newton descent over the free entries of a masked weight matrix, for P1's Eq. 3."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,8 @@ def descend(W: np.ndarray, mask: np.ndarray, loss: Callable[[np.ndarray], tuple[
 
     W, mask: rows (categories) × columns (features). loss: W → (value, gradient), sums over images. share: each row's
     share of the labels, in [0, 1]. ridge: λ of each column. gram: FᵀF. tol: stop when a step lowers the objective per
-    image by less. Returns (W, value, evaluations, settled before `max_iter` steps?).
+    image by less. Returns W, the objective there, how often it was
+    evaluated, and whether it settled before `max_iter` steps.
 
     Scores of one image are strongly correlated, so the descent runs in coordinates in which each row's Hessian,
     about share·(1 − share)·FᵀF + 2λ, is close to the identity; in W's own it would take several times as many steps.

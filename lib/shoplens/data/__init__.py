@@ -1,1 +1,1 @@
-"""Pictures and their labels: catalogues, image stores, and where each data set comes from."""
+"""Images and their labels: catalogues, decoded images in batches, and the sources of each data set."""

@@ -23,7 +23,7 @@ INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamp
 
 
 class ImageError(ValueError):
-    """Images that cannot be read, by path."""
+    """Images that cannot be read; the message lists them by path."""
 
 
 def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
@@ -38,7 +38,7 @@ def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
         if image.mode.startswith("I;16"):       # convert() would clip all but the darkest 256 of 65,536 levels
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         elif image.mode in ("I", "F"):
-            raise ImageError(f"pixels of mode {image.mode} have no range that is known; save it with 8 bits a channel")
+            raise ImageError(f"pixels of mode {image.mode} have no known range: save it with 8 bits per channel")
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         resized = image.convert("RGB").resize((size, size), INTERPOLATIONS[interpolation], reducing_gap=3.0)
@@ -134,7 +134,7 @@ def _listing(total: int, errors: list[tuple[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop, mirror and deformation (P1 §4.2), as one affine map a picture.
+    """Random crop, mirror and deformation (P1 §4.2), as one affine map per picture.
 
     The paper names the three and gives no sizes; these are ours. crop: smallest side of the crop window as a share
     of the picture's. mirror: probability of a left-right flip. deform: largest relative stretch of one side against
@@ -214,7 +214,8 @@ class Batches:
         jobs = []
         for step, indices in enumerate(self.plan(epoch)):
             if len(indices) < world:
-                raise ValueError(f"a batch of {len(indices)} cannot be shared among {world} processes: raise BATCH_SIZE")
+                raise ValueError(f"a batch of {len(indices)} cannot be shared among {world} processes: "
+                                 f"raise BATCH_SIZE")
             theta = self.augmentation.draw(len(indices), (self.seed, epoch, step)) if augmented else None
             mine = slice(rank, None, world)
             jobs.append((indices[mine], theta[mine] if augmented else None, len(indices[mine]) * world / len(indices)))
@@ -234,7 +235,8 @@ class _Fetch:
     batches: Batches
 
     def __getitem__(self, job: tuple) -> dict:
-        indices, theta, share = job
-        batch = {"images": self.batches.store.images(indices), "indices": torch.from_numpy(indices), "loss_scale": share}
+        indices, theta, loss_scale = job
+        batch = {"images": self.batches.store.images(indices), "indices": torch.from_numpy(indices),
+                 "loss_scale": loss_scale}
         batch |= {name: torch.from_numpy(codes[indices]) for name, codes in self.batches.targets.items()}
         return batch if theta is None else batch | {"theta": theta}

@@ -1,4 +1,4 @@
-"""Where the products come from: one small module per data set in `sources`, each with `prepare(...) -> Catalogue`.
+"""Where the images come from: one small module per data set in `sources`, each with `prepare(...) -> Catalogue`.
 
 >>> from shoplens.data import registry
 >>> catalogue = registry.prepare("grocery")                                            # doctest: +SKIP
@@ -31,7 +31,7 @@ def module(name: str) -> ModuleType:
 
 
 def ensure_raw(name: str) -> None:
-    """Download what the dataset `name` reads if it is not there; nothing for one that is drawn or the user's own.
+    """Download the raw data of the dataset `name` where it is missing; nothing for one that is drawn or the user's own.
 
     Raises DataError with what to put where when it cannot be had.
     """
@@ -45,7 +45,7 @@ def ensure_raw(name: str) -> None:
 def prepare(name: str, **parameters) -> Catalogue:
     """Catalogue of the dataset `name`, one of `names()`.
 
-    parameters: what the source's own `prepare` takes, each a plain literal.
+    parameters: those of the source's own `prepare`, each a plain literal.
     Raises ValueError for a name or a parameter that does not exist, naming those that do; DataError where raw
     files are missing; CatalogueError where they are not usable.
     """

@@ -45,7 +45,7 @@ def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns
 
 
 def leaf_counts(counts: pd.DataFrame, leaf: str, root: str) -> Figure:
-    """Long tail: images a leaf on a logarithmic axis, coloured by root. counts: columns `leaf`, `root`, images."""
+    """Long tail: images per leaf on a logarithmic axis, coloured by root. counts: columns `leaf`, `root`, images."""
     ordered = counts.sort_values("images", ascending=False)
     figure, axis = plt.subplots(figsize=(7, max(3, 0.19 * len(ordered))))
     many = ordered[root].nunique() > len(PALETTE)
@@ -58,7 +58,7 @@ def leaf_counts(counts: pd.DataFrame, leaf: str, root: str) -> Figure:
 
 
 def attribute_coverage(coverage: pd.DataFrame) -> Figure:
-    """Share of images that carry a label, an attribute. coverage: columns attribute, images, share."""
+    """Share of images that carry a label, per attribute. coverage: columns attribute, images, share."""
     figure, axis = plt.subplots(figsize=(6, 0.5 * len(coverage) + 1.2))
     sns.barplot(coverage, y="attribute", x="share", color=PALETTE[0], ax=axis)
     axis.bar_label(axis.containers[0], labels=[f"{n:,}" for n in coverage["images"]], padding=3, fontsize=8)
@@ -119,8 +119,8 @@ def attention_sheet(images: np.ndarray, maps: np.ndarray, captions: list[str] | 
                     side: float = 1.5) -> Figure:
     """Pictures above the same pictures dimmed where attention is small (P1 Fig. 2).
 
-    images: uint8 N×S×S×3. maps: N×h×w; each is stretched to run from 0 (black) to 1 (as it is) and drawn as it is,
-    one square a place.
+    images: uint8 N×S×S×3. maps: N×h×w; each is stretched to run from 0 (black) to 1 (not dimmed) and drawn without
+    smoothing, one square per place.
     """
     figure, axes = plt.subplots(2, len(images), figsize=(len(images) * side, 2 * side + 0.3), squeeze=False)
     for i, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""Plots of the classification notebooks 04 and 07; the same rules as in `figures`."""
+"""Plots of the classification notebooks 04 and 07; the same rules as in `charts`."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +41,7 @@ def outline(mask: np.ndarray) -> list[list[tuple[int, int]]]:
 
 
 def reliability(curves: pd.DataFrame) -> Figure:
-    """Accuracy against stated confidence. curves: columns scores, confidence, accuracy, images; one row a bin."""
+    """Accuracy against stated confidence. curves: columns scores, confidence, accuracy, images; one row per bin."""
     figure, axis = plt.subplots(figsize=(5.2, 4.2))
     axis.plot([0, 1], [0, 1], color="grey", ls=":", label="says what it knows")
     for (name, own), colour in zip(curves.groupby("scores", sort=False), PALETTE, strict=False):
@@ -54,7 +54,8 @@ def reliability(curves: pd.DataFrame) -> Figure:
 
 
 def gain_forest(gains: pd.DataFrame) -> Figure:
-    """Gains with their intervals, a panel a subset and metric. gains: `analysis.gain_table`, with column subset."""
+    """Gains with their intervals, one panel per subset and metric. gains: `comparison.gain_table`, with column subset.
+    """
     subsets, metrics = list(dict.fromkeys(gains["subset"])), list(dict.fromkeys(gains["metric"]))
     variants = list(dict.fromkeys(gains["variant"]))
     colours = {"better": PALETTE[2], "worse": PALETTE[3], "inside the noise": "grey"}
@@ -81,7 +82,7 @@ def gain_forest(gains: pd.DataFrame) -> Figure:
 
 def root_heatmap(by_root: pd.DataFrame) -> Figure:
     """P1 Fig. 5 as a picture one can read: MACC of each root and variant in percent; colour: gain over the first
-    variant. by_root: `analysis.macc_by_root`."""
+    variant. by_root: `comparison.macc_by_root`."""
     variants, roots = list(dict.fromkeys(by_root["variant"])), list(dict.fromkeys(by_root["root"]))
     values = 100 * by_root.pivot(index="root", columns="variant", values="value").loc[roots, variants]
     values.loc["mean over roots"] = values.mean()

@@ -15,7 +15,7 @@ GAUSSIAN, SMALL = 1.0, 0.01     # standard deviations of the attention's initial
 class SpatialAttention(nn.Module):
     """Weights in (0, 1) for the places of a map, the same for all its channels (P1 §3.2).
 
-    reading "dynamic": a 1×1 convolution to one map, then a sigmoid, so every image has weights of its own.
+    reading "dynamic": a 1×1 convolution to one map, then a sigmoid, so that every image has weights of its own.
     reading "template": one learned h×w map, then a sigmoid, shared by all images (the paper's words allow both);
     it is resized where a map has another size. std: standard deviation of the initial weights; the paper's "standard
     Gaussian" is 1, at which most sigmoids of a trained trunk start saturated.

@@ -21,7 +21,7 @@ LOCAL_VARIANTS = {"mobilenetv2_100_imagenet.safetensors": ({"pad_type": "same"},
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights were asked for and are not to be had."""
+    """Pretrained weights were asked for and cannot be had."""
 
 
 @dataclass
@@ -50,8 +50,8 @@ def load_backbone(name: str, pretrained: bool, *, width: float = 1.0, dropout: f
 
     pretrained: load weights from `$STUDY_WEIGHTS` (file `<name>_imagenet.safetensors` or `<name>.safetensors`), else
     from the hub. width scales small_vgg's channels. dropout acts before the private module's last layer.
-    Raises WeightsError when the weights cannot be had (never falls back to random ones) and ValueError for a name
-    nobody knows or a model that gives no map.
+    Raises WeightsError where the weights cannot be had (never falls back to random ones) and ValueError for an unknown
+    name or a model that gives no map.
     """
     if name == "small_vgg":
         if pretrained:

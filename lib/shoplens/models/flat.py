@@ -1,4 +1,4 @@
-"""The classifiers of P1, put together from a backbone's parts."""
+"""The flat classifier of P1, put together from a backbone's parts, and the learning rates of those parts."""
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ class FlatClassifier(nn.Module):
         self.private = backbone.make_private(num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the public part says of the images: B×features."""
+        """The public part's features of the images: B×features."""
         return self.public_tail(self.trunk(images))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Multitask classifiers: one public part, a private module a task, and their losses (P1 §3.4, Eq. 5–7)."""
+"""Multitask classifiers: one public part, one private module per task, and their losses (P1 §3.4, Eq. 5–7)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from shoplens.models.backbones import Backbone
 
 
 class AttributeBranch(nn.Module):
-    """P1 §3.4's two-layer branch: a fully connected layer of Σm_i units, then one layer of m_i units an attribute.
+    """P1 §3.4's two-layer branch: a fully connected layer of Σm_i units, then one layer of m_i units per attribute.
 
     states: attribute → m_i. The paper names no activation between the two; ours is a ReLU.
     forward: B×features → attribute → logits B×m_i.
@@ -25,7 +25,7 @@ class AttributeBranch(nn.Module):
 
 
 class MultitaskClassifier(nn.Module):
-    """MTL: one public part, a private module a task (P1 §3.4, Fig. 4).
+    """MTL: one public part, one private module per task (P1 §3.4, Fig. 4).
 
     categories: layer of the hierarchy → number of classes. attributes: attribute → number of states m_i (without the
     0 of "not labelled"). branch: "two_layer" (the paper's AttributeBranch) or "parallel" (the ablation: each
@@ -49,19 +49,19 @@ class MultitaskClassifier(nn.Module):
             self.private["attribute branch"] = AttributeBranch(backbone.features, attributes)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the public part says of the images: B×features."""
+        """The public part's features of the images: B×features."""
         return self.public_tail(self.trunk(images))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features, outputs = self.features(images), {}
         for name, module in self.private.items():
-            told = module(features)
-            outputs |= told if isinstance(told, dict) else {name: told}
+            logits = module(features)
+            outputs |= logits if isinstance(logits, dict) else {name: logits}
         return outputs
 
 
 def attribute_loss(logits: Tensor, states: Tensor) -> Tensor:
-    """Eq. 7's inner term, with Eq. 5's 1/N: the surprise at labelled states, summed and divided by all N images.
+    """Eq. 7's inner term, with Eq. 5's 1/N: cross-entropy of the labelled states, summed and divided by all N images.
 
     logits: N×m. states: N ints, 0 = not labelled (adds nothing, and no gradient), 1 … m. PyTorch's own mean would
     divide by the labelled images, and be NaN where there are none.

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from shoplens import paths
-from shoplens.classification.comparison import Answers, mean_hits, paper_table
+from shoplens.classification.comparison import ScoresBySeed, mean_hits, paper_table
 from shoplens.statistics import accuracy
 from shoplens.statistics.bootstrap import bootstrap_accuracy, gain_over_seeds, widened
 
@@ -83,7 +83,8 @@ def from_paper(claim: dict) -> tuple[list[str], Score]:
     return list(dict.fromkeys(told["name"])), score
 
 
-def from_classification(answers: dict[str, Answers], labels: np.ndarray, n_resamples: int) -> tuple[list[str], Score]:
+def from_classification(answers: dict[str, ScoresBySeed], labels: np.ndarray,
+                        n_resamples: int) -> tuple[list[str], Score]:
     """Names and scores of our runs of P1. answers: "full", "core" → variant → seed → scores."""
     def score(left, right, choice):
         own = answers.get(choice["subset"], {})

@@ -145,7 +145,7 @@ def page_data(catalogue: Catalogue, protocol: SearchProtocol, split: str, chosen
             "networks": {kind: list(dict.fromkeys(task.run for task in tasks if task.kind == kind))
                          for kind in ("layer", "attribute")},
             "thumbnails": [{"jpeg": encode(files[row], side), "leaf": name} for row, name in
-                           zip(shown, catalogue.products[leaf].fillna("unlabelled").iloc[shown], strict=True)],
+                           zip(shown, catalogue.images[leaf].fillna("unlabelled").iloc[shown], strict=True)],
             "queries": queries}
 
 

@@ -130,7 +130,7 @@ def cropped_activations(catalogue: Catalogue, rows: np.ndarray, ground: FrozenTr
     The boxes are cut from pictures of twice the size, so that a product that fills half of one keeps its detail.
     Pictures whose box is not known stay whole. Raises KeyError where the catalogue knows no boxes at all.
     """
-    boxes = catalogue.products[BOX].to_numpy(float)[rows]
+    boxes = catalogue.images[BOX].to_numpy(float)[rows]
     store = open_store(catalogue.files(), 2 * image_size)
     device = next(ground.frozen.parameters()).device
     told = []

@@ -49,7 +49,7 @@ def build_protocol(catalogue: Catalogue, name: str, *, seed: int = 0,
     """
     if name not in PROTOCOLS:
         raise ValueError(f"protocol is one of {list(PROTOCOLS)}, got {name!r}")
-    products = catalogue.products
+    products = catalogue.images
     if missing := [column for column in ("item", "role") if column not in products]:
         raise CatalogueError(f"{catalogue.name!r} has no column {missing}: product search needs to know which images "
                              f"show the same item and which ask and answer")

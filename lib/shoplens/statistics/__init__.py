@@ -1,1 +1,1 @@
-"""ACC, MACC, average precision, and how sure they are."""
+"""ACC and MACC, average precision, their bootstrap intervals, and the verdict on a gain."""

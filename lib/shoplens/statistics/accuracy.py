@@ -1,4 +1,4 @@
-"""ACC and MACC (P1 §4.1), with intervals and paired tests over images."""
+"""ACC and MACC (P1 §4.1), and McNemar's paired test over images; their intervals are in `bootstrap`."""
 
 import numpy as np
 from scipy.stats import binomtest

@@ -1,4 +1,4 @@
-"""Scores of a ranking: MAP@k in the five conventions that go by that name, ACC@k, paired intervals (P2 §4.1, §5.4)."""
+"""Scores of a ranking: AP@k, whose mean is MAP@k, in the five conventions of that name; ACC@k (P2 §4.1, §5.4)."""
 
 import numpy as np
 

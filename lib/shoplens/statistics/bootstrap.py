@@ -1,4 +1,5 @@
-"""Percentile bootstrap intervals: of means (by product where items show one), of ACC and MACC, and over seeds."""
+"""Percentile bootstrap intervals: of means over queries (by product where it is known), of ACC and MACC, and over
+seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ def bootstrap_mean(values: np.ndarray, clusters: np.ndarray | None = None, *, ag
 
     values, against: Q numbers of the same queries; a query that is NaN in either is left out. clusters: product of each
     query, Q. Queries that show one product succeed and fail together, so a product is then drawn with all its queries;
-    without it each query is drawn for itself. Raises ValueError where no query has a number.
+    without it each query is drawn on its own. Raises ValueError where no query has a number.
     """
     values = np.asarray(values, float) - (0.0 if against is None else np.asarray(against, float))
     known = ~np.isnan(values)
@@ -50,7 +51,7 @@ def bootstrap_accuracy(correct: np.ndarray, labels: np.ndarray, statistic: str =
 
     correct, against: N bools, or shares in [0, 1] where several seeds were averaged. labels: N class indices. MACC's
     resamples keep each class's number of images, so no class is ever missed; a class with one test image adds no
-    spread, whatever a second image would have said.
+    spread, whatever a second image would have shown. Raises ValueError for another statistic.
     """
     gain = np.asarray(correct, float) - (0.0 if against is None else np.asarray(against, float))
     labels = np.asarray(labels)
@@ -72,7 +73,7 @@ def bootstrap_accuracy(correct: np.ndarray, labels: np.ndarray, statistic: str =
 
 def widened(gain: Interval, by_seed: Sequence[float]) -> Interval:
     """The interval of a mean over seeds, widened to each seed's own gain: where seeds disagree, no bootstrap over
-    images or queries tells what another training would bring."""
+    images or queries knows what another training would bring."""
     return Interval(gain.value, float(min(gain.low, *by_seed)), float(max(gain.high, *by_seed)))
 
 

@@ -138,7 +138,7 @@ def make_item(seed: int, kind: str, number: int, leaf: str | None = None, **stat
             raise ValueError(f"bazaar: {leaf} has no {name}={state!r}; attributes are {sorted(chosen)}")
         chosen[name] = state
     rng = generator(seed, kind, number, "labels")
-    told = dict(zip(STATES, rng.random(len(STATES)), strict=True))
-    labels = {name: chosen.get(name) if told[name] < LABELLED[name] else None for name in STATES}
+    drawn = dict(zip(STATES, rng.random(len(STATES)), strict=True))
+    labels = {name: chosen.get(name) if drawn[name] < LABELLED[name] else None for name in STATES}
     return Item(seed, kind, number, BY_NAME[leaf], chosen, labels, knobs, pattern_knobs,
                 palette_of(chosen["colour"], colours))

@@ -1,4 +1,4 @@
-"""What the bazaar sells: roots, leaves, how often, and which attribute states a leaf tends to have."""
+"""What the bazaar sells: its roots and leaves, how common they are, and the attribute states a leaf tends to have."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ ROOTS = tuple(sorted({leaf.root for leaf in LEAVES}))
 
 
 def leaf_counts(total: int, minimum: int, exponent: float = 0.85) -> list[int]:
-    """Items a leaf, in LEAVES order: a power law 1/rank**exponent, at least `minimum` each; they sum to `total`.
+    """Items per leaf, in LEAVES order: a power law 1/rank**exponent, at least `minimum` each; they sum to `total`.
 
     Raises ValueError when `total` cannot give every leaf its minimum.
     """

@@ -41,11 +41,12 @@ def prepare(*, seed: int = 0, num_items: int = 4000, min_per_leaf: int = 15, num
             gallery_per_item: int = 24, queries_per_item: int = 4, size: int = 96, workers: int = 0) -> Catalogue:
     """The procedural catalogue: num_items products for classification, num_search_items others for search.
 
-    num_items: products of P1's images, each seen in one or two views of either domain (about 1.5 images an item),
+    num_items: products of P1's images, each seen in one or two views of either domain (about 1.5 images per item),
     by a long tail over 43 leaves with at least `min_per_leaf` products each. A product stands in one split only,
     7:2:1 train : test : validation inside each leaf. num_search_items: further products outside P1's images, each
     with `gallery_per_item` shop views and `queries_per_item` consumer views, split 5:3:2 by product inside each
-    root. size: pixels a side. workers: processes, 0 for as many as there are cores; pictures do not depend on it.
+    root. size: side of the pictures in pixels. workers: processes, 0 for as many as there are cores; pictures do not
+    depend on it.
     Pictures are drawn once into the cache and found again while parameters and drawing code stay the same.
     Raises ValueError on counts that cannot be served.
     """
@@ -60,9 +61,9 @@ def prepare(*, seed: int = 0, num_items: int = 4000, min_per_leaf: int = 15, num
         with paths.publish_folder(folder) as temporary:
             table = draw_all(temporary, plan(**parameters), seed, size, workers or usable_cores())
             table.to_parquet(temporary / "products.parquet", index=False)
-    products = pd.read_parquet(folder / "products.parquet")
-    products["split"] = assign_splits(products, seed)
-    catalogue = Catalogue.build("bazaar", folder, products, layers=["root", "leaf"], attributes=list(STATES),
+    images = pd.read_parquet(folder / "products.parquet")
+    images["split"] = assign_splits(images, seed)
+    catalogue = Catalogue.build("bazaar", folder, images, layers=["root", "leaf"], attributes=list(STATES),
                                 licence=LICENCE, provenance={**parameters, "drawing_code": code})
     check_splits(catalogue)
     return catalogue
@@ -104,7 +105,7 @@ def plan(*, seed: int, num_items: int, min_per_leaf: int, num_search_items: int,
 
 
 def draw_all(folder: Path, todo: list, seed: int, size: int, workers: int) -> pd.DataFrame:
-    """Draw the plan into `folder`; returns the products table, sorted by image_id whatever came first."""
+    """Draw the plan into `folder`; returns the table of images, sorted by image_id whatever came first."""
     chunks, chunk, views = [], [], 0
     for entry in todo:  # a search item has many views: chunks are cut by pictures, not by items
         chunk.append(entry)
@@ -115,7 +116,7 @@ def draw_all(folder: Path, todo: list, seed: int, size: int, workers: int) -> pd
     chunks += [chunk] if chunk else []
     total = sum(len(entry[2]) for entry in todo)
     rows = []
-    # Logs show a line every few seconds at most, not one a picture.
+    # Logs show a line every few seconds at most, not one per picture.
     with tqdm(total=total, desc="drawing bazaar", unit="image", mininterval=5, maxinterval=60) as bar:
         if workers == 1:
             for chunk in chunks:
@@ -132,7 +133,7 @@ def draw_all(folder: Path, todo: list, seed: int, size: int, workers: int) -> pd
 
 
 def draw_chunk(folder: Path, chunk: list, seed: int, size: int) -> list[dict]:
-    """Draw the views of a few items into `folder`; one table row a picture."""
+    """Draw the views of a few items into `folder`; one row per picture."""
     rows = []
     for kind, number, views in chunk:
         item = make_item(seed, kind, number)
@@ -156,9 +157,9 @@ def _row(item: Item, domain: str, place: Path, box: tuple[float, float, float, f
                      "consumer": "query"}[domain] if search else "", **dict(zip(BOX, box, strict=True))}
 
 
-def assign_splits(products: pd.DataFrame, seed: int) -> pd.Series:
+def assign_splits(images: pd.DataFrame, seed: int) -> pd.Series:
     """Split of each row: by item, 7:2:1 train : test : val inside each leaf; search items 5:3:2 inside each root."""
-    p1 = products["classify"].to_numpy(bool)
-    parts = [split_products(products[p1], layer="leaf", ratios=(7, 2, 1), seed=seed, group="item"),
-             split_products(products[~p1], layer="root", ratios=(5, 3, 2), seed=seed, group="item")]
-    return pd.concat(parts).reindex(products.index)
+    p1 = images["classify"].to_numpy(bool)
+    parts = [split_products(images[p1], layer="leaf", ratios=(7, 2, 1), seed=seed, group="item"),
+             split_products(images[~p1], layer="root", ratios=(5, 3, 2), seed=seed, group="item")]
+    return pd.concat(parts).reindex(images.index)

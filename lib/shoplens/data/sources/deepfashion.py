@@ -43,46 +43,46 @@ def prepare(*, train_items: int = 0, val_items: int = 0, seed: int = 0) -> Catal
     Raises DataError for files that contradict each other, CatalogueError for a table that cannot be used.
     """
     folder = raw_folder()
-    products = read_tables(folder)
+    images = read_tables(folder)
     for split, kept in (("train", train_items), ("val", val_items)):
         if kept:
-            here = products.loc[products["split"] == split, "item"]
+            here = images.loc[images["split"] == split, "item"]
             chosen = sorted(here.unique(), key=lambda item: hashlib.sha256(f"{seed}|{item}".encode()).hexdigest())
-            products = products[(products["split"] != split) | products["item"].isin(chosen[:kept])]
-    sizes = in_parallel(lambda path: _size(folder / path), list(products["path"]), "reading sizes")
-    width, height = (pd.Series(side, index=products.index) for side in zip(*sizes, strict=True))
+            images = images[(images["split"] != split) | images["item"].isin(chosen[:kept])]
+    sizes = in_parallel(lambda path: _size(folder / path), list(images["path"]), "reading sizes")
+    width, height = (pd.Series(side, index=images.index) for side in zip(*sizes, strict=True))
     for column, pixels, side in zip(BOX, ("x_1", "y_1", "x_2", "y_2"), (width, height, width, height), strict=True):
-        products[column] = (products.pop(pixels) / side).clip(0, 1)
-    return Catalogue.build("deepfashion", folder, products, layers=["section", "category"],
+        images[column] = (images.pop(pixels) / side).clip(0, 1)
+    return Catalogue.build("deepfashion", folder, images, layers=["section", "category"],
                            attributes=[], licence=LICENCE, provenance={
         "split": "as published, by item", "train_items": train_items, "val_items": val_items, "seed": seed})
 
 
 def read_tables(folder: Path) -> pd.DataFrame:
-    """One row a picture on the list of pairs: image_id, path, split, item, domain, role, section, category and its box
-    in pixels x_1 … y_2."""
+    """One row per picture on the list of pairs: image_id, path, split, item, domain, role, section, category, and its
+    box in pixels x_1 … y_2."""
     pairs = read_list(folder / PAIRS)
     rows = [pairs[["image_pair_name_1", "item_id", "evaluation_status"]].assign(domain="consumer", role="query"),
             pairs[["image_pair_name_2", "item_id", "evaluation_status"]].assign(domain="shop", role="gallery")]
     names = ["path", "item", "split", "domain", "role"]
-    products = pd.concat([table.set_axis(names, axis=1) for table in rows]).drop_duplicates(ignore_index=True)
-    if (twice := products["path"].duplicated()).any():
-        raise DataError(f"{PAIRS}: {products.loc[twice, 'path'].iloc[0]} stands there as two items, in two splits, or "
+    images = pd.concat([table.set_axis(names, axis=1) for table in rows]).drop_duplicates(ignore_index=True)
+    if (twice := images["path"].duplicated()).any():
+        raise DataError(f"{PAIRS}: {images.loc[twice, 'path'].iloc[0]} stands there as two items, in two splits, or "
                         f"on both sides")
-    if (torn := products.groupby("item")["split"].nunique() > 1).any():
+    if (torn := images.groupby("item")["split"].nunique() > 1).any():
         raise DataError(f"{PAIRS}: {torn.index[torn][0]} stands in two splits")
     boxes = read_list(folder / BOXES).rename(columns={"image_name": "path"})
-    products = products.merge(boxes, on="path", how="left")
-    if (absent := products["x_1"].isna()).any():
+    images = images.merge(boxes, on="path", how="left")
+    if (absent := images["x_1"].isna()).any():
         raise DataError(f"{BOXES} has no box for {int(absent.sum())} pictures of {PAIRS}, e.g. "
-                        f"{products.loc[absent, 'path'].iloc[0]}")
-    if (wrong := products["source_type"].map(SOURCES) != products["domain"]).any():
-        raise DataError(f"{BOXES} and {PAIRS} disagree on which side {products.loc[wrong, 'path'].iloc[0]} is")
-    parts = products["path"].map(lambda path: PurePosixPath(path).parts)
-    products["section"], products["category"] = parts.str[1], parts.str[2]
-    products["image_id"] = products["path"].str.removeprefix("img/").str.removesuffix(".jpg")
-    products["path"] = "Img/" + products["path"]
-    return products.drop(columns=["clothes_type", "source_type"])
+                        f"{images.loc[absent, 'path'].iloc[0]}")
+    if (wrong := images["source_type"].map(SOURCES) != images["domain"]).any():
+        raise DataError(f"{BOXES} and {PAIRS} disagree on which side {images.loc[wrong, 'path'].iloc[0]} is")
+    parts = images["path"].map(lambda path: PurePosixPath(path).parts)
+    images["section"], images["category"] = parts.str[1], parts.str[2]
+    images["image_id"] = images["path"].str.removeprefix("img/").str.removesuffix(".jpg")
+    images["path"] = "Img/" + images["path"]
+    return images.drop(columns=["clothes_type", "source_type"])
 
 
 def read_list(file: Path) -> pd.DataFrame:
@@ -105,14 +105,14 @@ def problems(folder: Path) -> list[str]:
     if missing := [name for name in (PAIRS, BOXES, ITEMS) if not (folder / name).is_file()]:
         return [f"{name} is missing" for name in missing]
     try:
-        products = read_tables(folder)
+        images = read_tables(folder)
     except DataError as error:
         return [str(error)]
     with open(folder / ITEMS, encoding="utf-8") as lines:
         announced, *items = lines.read().split()
     found = [f"{ITEMS} announces {announced} items and has {len(items)}"] if announced != str(len(items)) else []
-    if strangers := sorted(set(products["item"]) - set(items)):
+    if strangers := sorted(set(images["item"]) - set(items)):
         found.append(f"{len(strangers)} items of {PAIRS} are not in {ITEMS}, e.g. {strangers[0]}")
-    if absent := [path for path in products["path"] if not (folder / path).is_file()]:
+    if absent := [path for path in images["path"] if not (folder / path).is_file()]:
         found.append(f"{len(absent)} pictures are missing, e.g. {absent[0]}")
     return found

@@ -32,7 +32,7 @@ def prepare(*, min_per_leaf: int = 60, min_per_attribute: int = 500, seed: int =
             max_side: int = 320) -> Catalogue:
     """Catalogue after P1's preparation (§4.1): rare leaves and attributes dropped, 7:2:1 inside each leaf.
 
-    min_per_leaf, min_per_attribute: images a leaf (an attribute) needs to stay; P1 took 1,000 and 10,000 of
+    min_per_leaf, min_per_attribute: images that a leaf (an attribute) needs to stay; P1 took 1,000 and 10,000 of
     971,467. seed: of the split. max_side: pixels; where an original is larger, all images are reduced once into
     the cache so that their longer side is at most this (320 leaves a 3:4 original 240 pixels across).
 
@@ -40,35 +40,35 @@ def prepare(*, min_per_leaf: int = 60, min_per_attribute: int = 500, seed: int =
     split. provenance["irregular"] counts the rows that were left out, and why.
     """
     folder = find_raw(RAW)
-    products, irregular = read_products(folder)
-    folder, products["sha256"] = reduced_images(folder, products["path"].tolist(), max_side=max_side)
-    products["item"] = same_product(products)
-    products, irregular["left out: same image in two leaves"] = without_contradictions(products)
-    products = products.drop(columns=["title", "brand"]).dropna(axis="columns", how="all")
-    catalogue = Catalogue.build("fashion", folder, products, layers=LAYERS, licence=LICENCE,
-                                attributes=[a for a in ["colour", *ATTRIBUTES] if a in products])
+    images, irregular = read_images(folder)
+    folder, images["sha256"] = reduced_images(folder, images["path"].tolist(), max_side=max_side)
+    images["item"] = same_product(images)
+    images, irregular["left out: same image in two leaves"] = without_contradictions(images)
+    images = images.drop(columns=["title", "brand"]).dropna(axis="columns", how="all")
+    catalogue = Catalogue.build("fashion", folder, images, layers=LAYERS, licence=LICENCE,
+                                attributes=[a for a in ["colour", *ATTRIBUTES] if a in images])
     before = len(catalogue)
     catalogue = catalogue.drop_rare(min_per_leaf=min_per_leaf, min_per_attribute=min_per_attribute)
     irregular["left out: leaf too small"] = before - len(catalogue)
-    table = catalogue.products
-    table["split"] = split_products(table, layer="articleType", seed=seed, group="item")
+    images = catalogue.images
+    images["split"] = split_products(images, layer="articleType", seed=seed, group="item")
     catalogue.provenance.update(
         split=f"7:2:1 in each articleType, seed {seed}, items kept together",
         irregular={why: n for why, n in irregular.items() if n},
-        images_sha256=hashlib.sha256("\n".join(sorted(table.pop("sha256"))).encode()).hexdigest())
+        images_sha256=hashlib.sha256("\n".join(sorted(images.pop("sha256"))).encode()).hexdigest())
     check_splits(catalogue)
     return catalogue
 
 
-def read_products(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One row an image (image_id, path, layers, attributes, title, brand), and the counts of irregular rows.
+def read_images(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """One row per image (image_id, path, layers, attributes, title, brand), and the counts of irregular rows.
 
     A class with two parents keeps the one that most of its rows name (the first by name if equal); the other
     rows go.
     """
     table, unreadable = read_styles(folder / "styles.csv")
-    images = {p.stem for p in (folder / "images").iterdir()}
-    pictured = table[table["id"].isin(images)].reset_index(drop=True)
+    files = {p.stem for p in (folder / "images").iterdir()}
+    pictured = table[table["id"].isin(files)].reset_index(drop=True)
     irregular = {"left out: unreadable line of styles.csv": unreadable,
                  "left out: no image file": len(table) - len(pictured)}
     table = pictured
@@ -79,13 +79,13 @@ def read_products(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     details = [_details(folder / "styles" / f"{i}.json") for i in table["id"]]
     irregular["kept: no JSON, so colour only"] = sum(d is None for d in details)
     details = [d or {} for d in details]
-    products = table[LAYERS].assign(image_id=table["id"], path="images/" + table["id"] + ".jpg",
+    images = table[LAYERS].assign(image_id=table["id"], path="images/" + table["id"] + ".jpg",
                                     title=table["productDisplayName"], colour=table["baseColour"].map(_state),
                                     brand=[d.get("brandName") or "" for d in details])
     for name, key in ATTRIBUTES.items():
         # Where a product has no articleAttributes the publisher writes an empty list instead of a mapping.
-        products[name] = [_state((d.get("articleAttributes") or {}).get(key)) for d in details]
-    return products.reset_index(drop=True), irregular
+        images[name] = [_state((d.get("articleAttributes") or {}).get(key)) for d in details]
+    return images.reset_index(drop=True), irregular
 
 
 def read_styles(path: Path) -> tuple[pd.DataFrame, int]:
@@ -128,23 +128,23 @@ def _state(value: str | None) -> str | None:
     return None if value in NOT_LABELLED else value
 
 
-def same_product(products: pd.DataFrame) -> pd.Series:
+def same_product(images: pd.DataFrame) -> pd.Series:
     """Name of the product each row shows, which is that of its first image: rows of a leaf are one product if
     they share the file's hash, or brand and title, directly or through others."""
-    n, leaf = len(products), products["articleType"]
-    by_file = products.groupby([leaf, products["sha256"]]).ngroup()
-    by_title = products.groupby([leaf, products["brand"], products["title"]]).ngroup() + n
+    n, leaf = len(images), images["articleType"]
+    by_file = images.groupby([leaf, images["sha256"]]).ngroup()
+    by_title = images.groupby([leaf, images["brand"], images["title"]]).ngroup() + n
     rows = np.tile(np.arange(n), 2)
     links = coo_array((np.ones(2 * n), (rows, np.concatenate([by_file, by_title]) + n)), shape=(3 * n, 3 * n))
     _, component = connected_components(links, directed=False)
-    return products.groupby(component[:n])["image_id"].transform("min")
+    return images.groupby(component[:n])["image_id"].transform("min")
 
 
-def without_contradictions(products: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+def without_contradictions(images: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Rows whose file does not also stand under another leaf, and how many were dropped: nobody can say which
     of the labels is right, and the copies could fall into two splits."""
-    leaves = products.groupby("sha256")["articleType"].transform("nunique")
-    return products[leaves == 1].reset_index(drop=True), int((leaves > 1).sum())
+    leaves = images.groupby("sha256")["articleType"].transform("nunique")
+    return images[leaves == 1].reset_index(drop=True), int((leaves > 1).sum())
 
 
 def problems(folder: Path, published: bool) -> list[str]:

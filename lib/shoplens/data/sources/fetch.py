@@ -1,4 +1,4 @@
-"""Raw data: found where it lies, else downloaded whole and verified before anyone sees it."""
+"""Raw data: found where it lies, else downloaded whole and checked before anything reads it."""
 
 import shutil
 import zipfile
@@ -14,7 +14,7 @@ from shoplens import paths
 
 
 class DataError(RuntimeError):
-    """Raw data is not there, or not whole: one sentence with what to put where."""
+    """Raw data is missing or incomplete; the message says in one sentence what to put where."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def find_raw(raw: Raw) -> Path:
 
 
 def download(raw: Raw, folder: Path) -> None:
-    """Download and unpack into a temporary folder beside `folder`, verify, move into place."""
+    """Download and unpack into a temporary folder beside `folder`, check it, move it into place."""
     print(f"{folder} is not there: downloading {raw.url}", flush=True)
     try:
         with paths.publish_folder(folder) as temporary:
@@ -78,7 +78,7 @@ def _why(error: Exception, url: str) -> str:
 
 def _retrieve(url: str, into: Path) -> Path:
     pooch.get_logger().setLevel("WARNING")
-    # No hash of the archive: hosts zip it anew at any time. `Raw.problems` verifies what is inside.
+    # No hash of the archive: hosts zip it anew at any time. `Raw.problems` checks what is inside.
     return Path(pooch.retrieve(url, known_hash=None, path=into, fname=".archive.zip",
                                downloader=pooch.HTTPDownloader(progressbar=True, timeout=60)))
 

@@ -1,8 +1,8 @@
 """Your own catalogue: one CSV and a folder of images. The CSV says what is what by its column names:
 
 column              required  what it holds
-image               yes       path of the image inside the images folder, one row an image
-layer:NAME          yes       category; a column a layer, root-most first from left to right: layer:root,layer:leaf
+image               yes       path of the image inside the images folder, one row per image
+layer:NAME          yes       category; one column per layer, root-most first from left to right: layer:root,layer:leaf
 attribute:NAME      no        state of an attribute, e.g. attribute:colour; an empty cell means not labelled
 split               no        train, val or test; without the column images are split 7:2:1 inside each leaf
 item                no        same text = same product; its images stay in one split
@@ -28,7 +28,7 @@ import pandas as pd
 from shoplens import paths
 from shoplens.data.catalogue import BOX, Catalogue, CatalogueError, check_splits, split_products
 from shoplens.data.sources.fetch import DataError
-from shoplens.data.sources.readable import verify_images
+from shoplens.data.sources.readable import unreadable_images
 
 LICENCE = "your own catalogue: its images stay yours, and on this machine"
 OPTIONAL = ["split", "item", "domain", "role", "classify", "mask", *BOX]
@@ -40,7 +40,7 @@ def prepare(*, csv: str = "", images: str = "", min_per_leaf: int = 0, min_per_a
     """Catalogue of a CSV and a folder of images, laid out as the head of this module says.
 
     csv, images: where they are; default `folder/products.csv` and `folder/images` under `$STUDY_DATA`.
-    min_per_leaf, min_per_attribute: images a leaf (an attribute) needs to stay, 0 = keep all. seed: of the split.
+    min_per_leaf, min_per_attribute: images that a leaf (an attribute) needs to stay, 0 = keep all. seed: of the split.
     Raises DataError where a file is missing or broken and CatalogueError where the table is, naming the lines.
     """
     table_file, folder = _locate(csv, "folder/products.csv"), _locate(images, "folder/images")
@@ -49,12 +49,11 @@ def prepare(*, csv: str = "", images: str = "", min_per_leaf: int = 0, min_per_a
     attributes = [c.removeprefix("attribute:") for c in table if c.startswith("attribute:")]
     ignored = [c for c in table if c not in ["image", *OPTIONAL] and ":" not in c]
     check_images(table, table_file, folder)
-    products = to_products(table.drop(columns=ignored), layers)
-    catalogue = Catalogue.build("folder", folder, products, layers=layers, attributes=attributes,
-                                licence=LICENCE, provenance={
+    catalogue = Catalogue.build("folder", folder, to_images(table.drop(columns=ignored), layers), layers=layers,
+                                attributes=attributes, licence=LICENCE, provenance={
         "csv_sha256": hashlib.sha256(table_file.read_bytes()).hexdigest(), "ignored_columns": ignored})
     catalogue = catalogue.drop_rare(min_per_leaf=min_per_leaf, min_per_attribute=min_per_attribute)
-    given = (catalogue.products["split"] != "").any()
+    given = (catalogue.images["split"] != "").any()
     catalogue.provenance["split"] = "as given" if given else _split(catalogue, seed)
     check_splits(catalogue)
     return catalogue
@@ -69,9 +68,9 @@ def _locate(given: str, default: str) -> Path:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The CSV as text, one row an image, with the line it stands on as index; empty cells are "".
+    """The CSV as text, one row per image, with the line it stands on as index; empty cells are "".
 
-    Raises CatalogueError for what is no such table: encoding, ragged lines, no rows, missing or misspelt columns.
+    Raises CatalogueError for what is not such a table: encoding, ragged lines, no rows, missing or misspelt columns.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -132,9 +131,9 @@ def check_images(table: pd.DataFrame, path: Path, folder: Path) -> None:
         if len(missing):
             raise DataError(f"{len(missing)} of {len(names)} files named in column `{column}` of {path} are not in "
                             f"{folder}: {_named(missing)}. Add the files or correct the column.")
-        if broken := verify_images(folder / name for name in names):
-            told = "; ".join(f"{file} ({error})" for file, error in broken[:10])
-            raise DataError(f"{len(broken)} of {len(names)} images cannot be decoded: {told}. Replace them, or take "
+        if broken := unreadable_images(folder / name for name in names):
+            listed = "; ".join(f"{file} ({error})" for file, error in broken[:10])
+            raise DataError(f"{len(broken)} of {len(names)} images cannot be decoded: {listed}. Replace them, or take "
                             f"their lines out of {path}.")
 
 
@@ -142,32 +141,32 @@ def _inside(name: str, folder: Path) -> bool:
     return Path(os.path.normpath(folder / name)).is_relative_to(folder)
 
 
-def to_products(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
-    """The products table of the catalogue from the text of the CSV: names, missing values, types."""
+def to_images(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
+    """The catalogue's table of images from the text of the CSV: names, missing values, types."""
     labelled = [c for c in table if ":" in c or c in ("item", "mask")]
-    products = table.astype(object)
-    products[labelled] = products[labelled].where(products[labelled] != "", None)
-    products = products.rename(columns=lambda c: c.partition(":")[2] or c)
-    if len(set(products.columns)) < len(products.columns):
+    images = table.astype(object)
+    images[labelled] = images[labelled].where(images[labelled] != "", None)
+    images = images.rename(columns=lambda c: c.partition(":")[2] or c)
+    if len(set(images.columns)) < len(images.columns):
         raise CatalogueError(f"two of the columns {', '.join(table)} share a name after the colon: rename one.")
-    products["image_id"] = products["path"] = [Path(os.path.normpath(i)).as_posix() for i in table["image"]]
+    images["image_id"] = images["path"] = [Path(os.path.normpath(i)).as_posix() for i in table["image"]]
     if "role" in table:
-        products["role"] = table["role"].str.lower()
+        images["role"] = table["role"].str.lower()
     if "domain" in table:
-        products["domain"] = table["domain"].str.lower()
-    products["split"] = table["split"].str.lower() if "split" in table else ""
-    products["classify"] = True
+        images["domain"] = table["domain"].str.lower()
+    images["split"] = table["split"].str.lower() if "split" in table else ""
+    images["classify"] = True
     if "classify" in table:
         answers = table["classify"].str.lower().map(CLASSIFY)
         _refuse(table["classify"], answers.isna(), "1, 0 or nothing")
-        products["classify"] = answers.astype(bool)
+        images["classify"] = answers.astype(bool)
     if "role" in table:
-        products["classify"] &= products["role"] != "distractor"
+        images["classify"] &= images["role"] != "distractor"
     for column in set(BOX) & set(table):
         numbers = pd.to_numeric(table[column], errors="coerce")
         _refuse(table[column], numbers.isna() & (table[column] != ""), "a number such as 0.25, or nothing")
-        products[column] = numbers.astype(float)
-    return products.drop(columns="image")
+        images[column] = numbers.astype(float)
+    return images.drop(columns="image")
 
 
 def _refuse(cells: pd.Series, wrong: pd.Series, wanted: str) -> None:
@@ -177,14 +176,14 @@ def _refuse(cells: pd.Series, wrong: pd.Series, wanted: str) -> None:
 
 def _split(catalogue: Catalogue, seed: int) -> str:
     """Split P1's images 7:2:1 in place; returns how, for the provenance."""
-    products, leaf = catalogue.products, catalogue.hierarchy.leaf
-    p1 = products[products["classify"].astype(bool)]
-    group = "item" if "item" in products else None
+    images, leaf = catalogue.images, catalogue.hierarchy.leaf
+    p1 = images[images["classify"].astype(bool)]
+    group = "item" if "item" in images else None
     if group and (several := p1.groupby("item")[leaf].nunique()).gt(1).any():
         torn = ", ".join(several.index[several > 1][:5])
         raise CatalogueError(f"an item belongs to one {leaf} only, but {torn} stands under several: correct the "
                              f"column `layer:{leaf}` or `item`.")
-    products.loc[p1.index, "split"] = split_products(p1, layer=leaf, seed=seed, group=group)
+    images.loc[p1.index, "split"] = split_products(p1, layer=leaf, seed=seed, group=group)
     return f"7:2:1 in each {leaf}, seed {seed}" + (", items kept together" if group else "")
 
 
@@ -195,5 +194,5 @@ def _lines(lines) -> str:
 
 
 def _named(cells: pd.Series) -> str:
-    told = [f"line {line} {value!r}" for line, value in cells.head(5).items()]
-    return ", ".join(told) + (f" and {len(cells) - 5} more" if len(cells) > 5 else "")
+    first = [f"line {line} {value!r}" for line, value in cells.head(5).items()]
+    return ", ".join(first) + (f" and {len(cells) - 5} more" if len(cells) > 5 else "")

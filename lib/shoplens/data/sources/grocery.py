@@ -36,11 +36,11 @@ def prepare() -> Catalogue:
     photos["role"] = photos["split"].map({"train": "gallery", "val": "query", "test": "query"})
     photos = photos.assign(domain="consumer", classify=True)
     iconic = iconic.assign(split="", role="gallery", domain="shop", classify=False)
-    products = pd.concat([photos, iconic], ignore_index=True)
-    products["item"] = products["fine"]
-    products["image_id"] = products["path"].str.removesuffix(".jpg")
-    products["path"] = "dataset/" + products["path"]
-    catalogue = Catalogue.build("grocery", folder, products, layers=["root", "coarse", "fine"], attributes=[],
+    images = pd.concat([photos, iconic], ignore_index=True)
+    images["item"] = images["fine"]
+    images["image_id"] = images["path"].str.removesuffix(".jpg")
+    images["path"] = "dataset/" + images["path"]
+    catalogue = Catalogue.build("grocery", folder, images, layers=["root", "coarse", "fine"], attributes=[],
                                 licence=LICENCE, provenance={
         "commit": COMMIT,
         "split": "as published",
@@ -63,7 +63,7 @@ def read_tables(dataset: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def problems(folder: Path, published: bool) -> list[str]:
-    """What is missing in `folder`, or differs from the published counts; with `published`, contents too."""
+    """What is missing in `folder`, or differs from the published counts; with `published`, contents count too."""
     dataset = folder / "dataset"
     if missing := [name for name in LISTS if not (dataset / name).is_file()]:
         return [f"dataset/{name} is missing" for name in missing]

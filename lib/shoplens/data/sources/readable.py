@@ -1,4 +1,4 @@
-"""Does every file hold a picture? Each is decoded once, and those that fail are named."""
+"""Can every picture be opened? Each file is decoded once, and those that cannot be are listed with the reason."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -12,8 +12,8 @@ from tqdm import tqdm
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def verify_images(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Decode each file whole; return (file, why) of those that are missing, truncated or no image."""
+def unreadable_images(files: Iterable[Path]) -> list[tuple[Path, str]]:
+    """(file, reason) of those that cannot be opened: missing, truncated or not an image. Each is decoded whole."""
     files = list(files)
     errors = in_parallel(_error, files, "checking images")
     return [(file, error) for file, error in zip(files, errors, strict=True) if error]
@@ -37,11 +37,11 @@ def why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def in_parallel(function: Callable, arguments: list, told: str) -> list:
+def in_parallel(function: Callable, arguments: list, description: str) -> list:
     """Results of `function` over `arguments`, in their order, on as many threads as there are cores.
 
-    Pillow decodes without the interpreter's lock, so threads are enough. A bar shows on a terminal.
+    Pillow decodes without the interpreter's lock, so threads are enough. On a terminal a bar shows the description.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(function, arguments), total=len(arguments), desc=told,
+        return list(tqdm(pool.map(function, arguments), total=len(arguments), desc=description,
                          unit="image", leave=False, disable=None))

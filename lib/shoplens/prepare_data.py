@@ -1,4 +1,4 @@
-"""`make data DATASET=…`: find or fetch the raw data, verify it, and say what is there."""
+"""`make data DATASET=…`: find or download the raw data, check it, and print what is there."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from shoplens.study.plan import load_study
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 where the data is there and usable; 1, with what to do on stderr, where not."""
-    parser = argparse.ArgumentParser(prog="python -m shoplens.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m shoplens.prepare_data", description=__doc__)
     parser.add_argument("--dataset", required=True, help=", ".join(registry.names()))
     parser.add_argument("--profile", default="", help="of study.yml, whose parameters of the source are taken")
     given = parser.parse_args(arguments)
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def source_parameters(dataset: str, profile: str) -> dict:
-    """SOURCE of the run that prepares this data set; none for a data set that is not in study.yml yet.
+    """SOURCE of the run that prepares this data set; empty for a data set that is not in study.yml yet.
 
     Raises StudyError for a profile that study.yml does not know and for a mistake in it.
     """
@@ -36,7 +36,7 @@ def source_parameters(dataset: str, profile: str) -> dict:
 
 
 def summary(catalogue: Catalogue) -> str:
-    """A few lines: where the images are, how many of what, what was left out, the licence."""
+    """A few lines: where the images are, how many there are of what, what was left out, the licence."""
     classes = catalogue.hierarchy.classes
     lines = [f"{catalogue.name}: {len(catalogue):,} images in {catalogue.folder}",
              "classes: " + " > ".join(f"{len(classes[layer])} {layer}" for layer in catalogue.hierarchy.layers),
