@@ -18,8 +18,8 @@ from PIL import Image
 from shoplens import paths
 from shoplens.classification.comparison import OURS, VARIANTS, paper_table
 from shoplens.report import ambiguities, claims, index_page, notebook_pages
-from shoplens.report.pieces import caption_of, load_words
-from shoplens.report.tables import LAYOUTS
+from shoplens.report.captions import caption_of, load_words
+from shoplens.report.tables import LAYOUTS, PAPERS, table_of_paper
 from shoplens.study.plan import load_study
 
 REPOSITORY = paths.root()
@@ -137,7 +137,7 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
     page = whole.page()
     assert _headings(page) == ["At a glance", *WORDS["sections"], "Runs", "Provenance"]
     assert page.index("SMOKE: not a result") < page.index("<main>")
-    warning = re.search(r'<div class="warning".*?</div>', page)[0]
+    warning = re.search(r'<div class="warning".*?</div>', page, re.S)[0]
     assert "1 run failed" in warning
     assert '<a href="html/03_sscnn.html">03_sscnn</a>: ValueError: &lt;b&gt; &amp; so on' in warning
     assert "<b>80.5 · 80.5 %</b>" in page
@@ -146,7 +146,7 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
     assert ">78.8<" in page                                     # bCNN, full, ACC in the paper's own Table 1
     assert "0.5 1e-09" in page
     assert "<td>attention-map-size</td>" in page
-    assert "13×13 is AlexNet&#x27;s. (P1 §3.2)</td>" in page
+    assert "13×13 is AlexNet&#39;s. (P1 §3.2)</td>" in page
     assert '<a class="button" href="artefacts/12_explore/explore.html">' in page
     assert "<dd>" + "f" * 12 + "</dd>" in page
     for told in ("free for all", "sha256 96a4", "cpu a chip", "torch 2.0", "5 done, 8 minutes"):
@@ -155,7 +155,7 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
 
 def test_everything_emitted_is_shown_once(whole):
     page = whole.page()
-    there = [one.link for one in index_page.emitted(whole.plan).values()]
+    there = [one.link for one in index_page.emitted(whole.plan)]
     assert len(there) > 30
     assert [link for link in there if len(re.findall(f'(?:src|href)="{re.escape(link)}"', page)) == 0] == []
     assert page.count('<img src="figures/fig5_curves.png"') == 1
@@ -251,14 +251,14 @@ def test_report_yml_names_nothing_that_no_run_declares():
     asked = [line.removeprefix("folded ") for told in WORDS["sections"].values() for line in told["shows"]]
     patterns = [*asked, *WORDS["captions"], *WORDS["papers"]]
     assert [pattern for pattern in patterns if not fnmatch.filter(declared, pattern)] == []
-    assert set(WORDS["papers"]) == {name for name, layout in LAYOUTS.items() if layout.paper}
+    assert set(WORDS["papers"]) == set(PAPERS)
     assert set(LAYOUTS) <= set(declared)
 
 
-@pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if layout.paper])
+@pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_table_takes_our_layout(name):
-    shown = LAYOUTS[name].of_paper()
-    numbers = paper_table(LAYOUTS[name].paper)["value"]
+    shown = table_of_paper(name)
+    numbers = paper_table(PAPERS[name])["value"]
     assert len(shown) >= 3
     assert any(cell in (f"{numbers[0]:.3f}", f"{100 * numbers[0]:.1f}") for cell in shown.to_numpy().ravel())
 
@@ -269,7 +269,7 @@ def test_shares_of_the_weights_stand_side_by_side():
             for region, values in (("box", (0.4, 0.3, 0.1)), ("mask", (0.25, 0.2, 0.05)))
             for metric, value in zip(("weights inside", "area of the picture", "weights inside - area"), values,
                                      strict=True)]
-    shown = LAYOUTS["tables/fig7_share_inside"].view(pd.DataFrame(rows))
+    shown = LAYOUTS["tables/fig7_share_inside"](pd.DataFrame(rows))
     assert list(shown) == ["protocol", "inside", "weights inside", "area of the picture", "weights inside - area"]
     assert shown.loc[1].tolist() == ["items", "mask", "0.250 [0.240, 0.260]", "0.200 [0.190, 0.210]",
                                      "0.050 [0.040, 0.060]"]
