@@ -1,8 +1,8 @@
 """`make report`: results/<dataset>/<profile>/index.html, with the executed notebooks as pages beside it.
 
-The page holds only what runs emitted, and the papers' own tables, and refers to it by relative paths: it works from a
-file:// address and can be copied together with its folder. What it shows where, and its captions, are in report.yml;
-its HTML is in templates/, where every text is escaped unless it is a template's own.
+The page holds only what runs emitted and the papers' own tables, and refers to it by relative paths: it works from a
+file:// address and can be copied together with its folder. Its order and captions are in report.yml, its HTML in
+templates/, where every text that is not a template's own is escaped.
 """
 
 import argparse
@@ -28,9 +28,8 @@ from shoplens.study.plan import RunSpec, Study, load_study
 
 SHOWN = {"tables": ".csv", "figures": ".png", "artefacts": ".html"}      # the ending of what is shown of each kind
 DENSITY = 1.5   # pixels of a figure per pixel of the page: figures are drawn for paper, and dense screens show all
-WORDS = 60      # characters; a table with a longer cell is prose and wraps
+LONGEST = 60    # characters; a table with a longer cell is prose and wraps
 NUMBER = re.compile(r"[+−-]?\d|–$|$")
-
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _templates() -> Environment:
     templates.globals |= {"TONES": TONES, "caption_of": caption_of, "size_of": _size_of,
                           "table_of_run": tables.table_of_run, "table_of_paper": tables.table_of_paper}
     templates.filters["numeric_columns"] = lambda text: [all(map(NUMBER.match, text[name])) for name in text]
-    templates.tests["prose"] = lambda text: (text.map(len) > WORDS).any(axis=None)
+    templates.tests["prose"] = lambda text: (text.map(len) > LONGEST).any(axis=None)
     return templates
 
 
