@@ -89,14 +89,14 @@ def classification() -> dict[str, pd.DataFrame]:
 
 
 def searches() -> dict[str, pd.DataFrame]:
-    common = {"protocol": "items", "metric": "MAP@20", "value": 0.5, "low": 0.4, "high": 0.6, "seed": 0, "k": 20}
-    gain = common | {"variant": "L+G", "against": "O", "verdict": "better"}
-    return {"table3_whole_and_cropped": pd.DataFrame([common | {"variant": "O", "setting": "WQ-WD"}]),
-            "table4_candidate_selection": pd.DataFrame([common | {"feature": "G", "split": "test", "selection": "20th"}]),
+    base = {"protocol": "items", "metric": "MAP@20", "value": 0.5, "low": 0.4, "high": 0.6, "seed": 0, "k": 20}
+    gain = base | {"variant": "L+G", "against": "O", "verdict": "better"}
+    return {"table3_whole_and_cropped": pd.DataFrame([base | {"variant": "O", "setting": "WQ-WD"}]),
+            "table4_candidate_selection": pd.DataFrame([base | {"feature": "G", "split": "test", "selection": "20th"}]),
             "table4_gains": pd.DataFrame([gain | {"feature": "G", "selection": "20th"}]).drop(columns="variant"),
-            "table5_search": pd.DataFrame([common | {"variant": v, "distractors": 0} for v in ("O", "L+G")]),
+            "table5_search": pd.DataFrame([base | {"variant": v, "distractors": 0} for v in ("O", "L+G")]),
             "table5_gains": pd.DataFrame([gain]),
-            "table6_whitening": pd.DataFrame([common | {"variant": "G", "dimensions": 32, "milliseconds": 0.0123,
+            "table6_whitening": pd.DataFrame([base | {"variant": "G", "dimensions": 32, "milliseconds": 0.0123,
                                                       "gallery_mib": 117.18}]),
             "search_ours": pd.DataFrame([gain | {"score": 0.55}])}
 
@@ -340,8 +340,9 @@ def test_a_page_is_written_again_once_its_notebook_or_the_writer_is_newer(tmp_pa
 
 
 def test_formulas_become_mathml_and_code_stays():
-    converted = notebook_pages.with_mathml("Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
-                       "but `$HOME` and\n```sh\necho $A $B\n```")
+    converted = notebook_pages.with_mathml(
+        "Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
+        "but `$HOME` and\n```sh\necho $A $B\n```")
     assert converted.count("<math") == 2
     assert 'display="block"' in converted
     assert "<mfrac>" in converted

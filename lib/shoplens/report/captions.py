@@ -25,7 +25,7 @@ def load_words() -> dict[str, dict]:
                 raise StudyError(f"report.yml, {key}, {name}: the caption is missing or no text")
     for name in PAPERS:
         if name not in words["papers"]:
-            raise StudyError(f"report.yml: `papers:` has no caption for {name}, which is shown beside the paper's table")
+            raise StudyError(f"report.yml: `papers:` has no caption for {name}; write one, the paper's table needs it")
     return words
 
 
