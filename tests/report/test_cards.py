@@ -22,12 +22,12 @@ def _table5(*rows) -> pd.DataFrame:
 
 
 def test_the_flat_cnn_is_averaged_over_seeds_and_read_at_top_1():
-    told = cards.flat_cnn(_table1(
+    card = cards.flat_cnn(_table1(
         ("full", "bCNN", "ACC", 1, 0, 0.80, 1811), ("full", "bCNN", "ACC", 1, 1, 0.81, 1811),
         ("full", "bCNN", "MACC", 1, 0, 0.70, 1811), ("full", "bCNN", "MACC", 1, 1, 0.60, 1811),
         ("full", "bCNN", "ACC", 5, 0, 0.99, 1811), ("full", "ours", "ACC", 1, 0, 0.10, 1811)))
-    assert told.lines == (Line("80.5 · 65.0 %", "ACC · MACC, full images (1,811 in test)"),)
-    assert told.note == "Mean over 2 seeds."
+    assert card.lines == (Line("80.5 · 65.0 %", "ACC · MACC, full images (1,811 in test)"),)
+    assert card.note == "Mean over 2 seeds."
 
 
 def test_the_best_variant_is_the_papers_and_by_macc():
@@ -57,10 +57,10 @@ def test_search_goes_from_off_the_shelf_to_the_best_feature_there_is():
                           ("items", "L+G", "O", 0.4, 0.31, 0.49, "better"),
                           ("other", "L", "O", 0.4, 0.31, 0.49, "better")],
                          columns=["protocol", "variant", "against", "value", "low", "high", "verdict"])
-    told = cards.search(table5, gains)
-    assert told.title == "Search, MAP@20"
-    assert told.note == "Off the shelf → learned. Mean over 1 to 2 seeds."
-    assert told.lines == (
+    card = cards.search(table5, gains)
+    assert card.title == "Search, MAP@20"
+    assert card.note == "Off the shelf → learned. Mean over 1 to 2 seeds."
+    assert card.lines == (
         Line("0.200 → 0.600", f"protocol items, O → L+G: +0.400 [+0.310,{SPACE}+0.490]", "better"),
         Line("0.300 → 0.250", "protocol iconic, O → L"))
     without = cards.search(table5, pd.DataFrame())
@@ -73,10 +73,10 @@ def test_statements_are_counted_by_verdict_and_not_on_the_papers_table():
                            ("b", "P2", "toy, items", "reproduced"), ("b", "P2", "toy, iconic", "not reproduced"),
                            ("c", "P1", "toy", "direction only"), ("d", "P1", "toy", "inside the noise"),
                            ("e", "P1", "toy", "not testable here")], columns=["claim", "paper", "where", "verdict"])
-    told = cards.statements(claims)
-    assert told.lines == (Line("2", "1 of P1, 1 of P2", "reproduced"), Line("1", "1 of P1", "direction only"),
+    card = cards.statements(claims)
+    assert card.lines == (Line("2", "1 of P1, 1 of P2", "reproduced"), Line("1", "1 of P1", "direction only"),
                           Line("1", "1 of P1", "inside the noise"), Line("1", "1 of P2", "not reproduced"))
-    assert told.note.startswith("4 can be tested here")
+    assert card.note.startswith("4 can be tested here")
 
 
 def test_no_table_no_card(tmp_path):

@@ -18,8 +18,8 @@ from PIL import Image
 from shoplens import paths
 from shoplens.classification.comparison import OURS, VARIANTS, paper_table
 from shoplens.report import ambiguities, claims, index_page, notebook_pages
-from shoplens.report.pieces import caption_of, load_words
-from shoplens.report.tables import LAYOUTS
+from shoplens.report.captions import caption_of, load_words
+from shoplens.report.tables import LAYOUTS, PAPERS, table_of_paper
 from shoplens.study.plan import load_study
 
 REPOSITORY = paths.root()
@@ -73,11 +73,11 @@ class Results:
 
 
 def classification() -> dict[str, pd.DataFrame]:
-    told = {"dataset": "bazaar", "profile": "smoke"}
-    table1 = pd.DataFrame([told | {"subset": subset, "variant": v, "metric": metric, "k": k, "seed": seed,
+    common = {"dataset": "bazaar", "profile": "smoke"}
+    table1 = pd.DataFrame([common | {"subset": subset, "variant": v, "metric": metric, "k": k, "seed": seed,
                                    "value": 0.8 + 0.01 * seed, "n": 124} for subset in ("full", "core")
                            for v in VARIANTS for metric in ("ACC", "MACC") for k in (1, 5) for seed in (0, 1)])
-    gains = pd.DataFrame([told | {"subset": subset, "variant": v, "against": "bCNN", "metric": metric, "value": 0.01,
+    gains = pd.DataFrame([common | {"subset": subset, "variant": v, "against": "bCNN", "metric": metric, "value": 0.01,
                                   "relative": 0.012, "low": -0.01, "high": 0.03, "seeds": 2, "spread": 0.004,
                                   "p_values": "0.5 1e-09", "verdict": "inside the noise"} for subset in ("full", "core")
                           for v in VARIANTS if v != "bCNN" for metric in ("ACC", "MACC")])
@@ -89,14 +89,14 @@ def classification() -> dict[str, pd.DataFrame]:
 
 
 def searches() -> dict[str, pd.DataFrame]:
-    told = {"protocol": "items", "metric": "MAP@20", "value": 0.5, "low": 0.4, "high": 0.6, "seed": 0, "k": 20}
-    gain = told | {"variant": "L+G", "against": "O", "verdict": "better"}
-    return {"table3_whole_and_cropped": pd.DataFrame([told | {"variant": "O", "setting": "WQ-WD"}]),
-            "table4_candidate_selection": pd.DataFrame([told | {"feature": "G", "split": "test", "selection": "20th"}]),
+    base = {"protocol": "items", "metric": "MAP@20", "value": 0.5, "low": 0.4, "high": 0.6, "seed": 0, "k": 20}
+    gain = base | {"variant": "L+G", "against": "O", "verdict": "better"}
+    return {"table3_whole_and_cropped": pd.DataFrame([base | {"variant": "O", "setting": "WQ-WD"}]),
+            "table4_candidate_selection": pd.DataFrame([base | {"feature": "G", "split": "test", "selection": "20th"}]),
             "table4_gains": pd.DataFrame([gain | {"feature": "G", "selection": "20th"}]).drop(columns="variant"),
-            "table5_search": pd.DataFrame([told | {"variant": v, "distractors": 0} for v in ("O", "L+G")]),
+            "table5_search": pd.DataFrame([base | {"variant": v, "distractors": 0} for v in ("O", "L+G")]),
             "table5_gains": pd.DataFrame([gain]),
-            "table6_whitening": pd.DataFrame([told | {"variant": "G", "dimensions": 32, "milliseconds": 0.0123,
+            "table6_whitening": pd.DataFrame([base | {"variant": "G", "dimensions": 32, "milliseconds": 0.0123,
                                                       "gallery_mib": 117.18}]),
             "search_ours": pd.DataFrame([gain | {"score": 0.55}])}
 
@@ -137,7 +137,7 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
     page = whole.page()
     assert _headings(page) == ["At a glance", *WORDS["sections"], "Runs", "Provenance"]
     assert page.index("SMOKE: not a result") < page.index("<main>")
-    warning = re.search(r'<div class="warning".*?</div>', page)[0]
+    warning = re.search(r'<div class="warning".*?</div>', page, re.S)[0]
     assert "1 run failed" in warning
     assert '<a href="html/03_sscnn.html">03_sscnn</a>: ValueError: &lt;b&gt; &amp; so on' in warning
     assert "<b>80.5 · 80.5 %</b>" in page
@@ -146,16 +146,16 @@ def test_the_page_has_its_sections_its_warnings_and_its_numbers(whole):
     assert ">78.8<" in page                                     # bCNN, full, ACC in the paper's own Table 1
     assert "0.5 1e-09" in page
     assert "<td>attention-map-size</td>" in page
-    assert "13×13 is AlexNet&#x27;s. (P1 §3.2)</td>" in page
+    assert "13×13 is AlexNet&#39;s. (P1 §3.2)</td>" in page
     assert '<a class="button" href="artefacts/12_explore/explore.html">' in page
     assert "<dd>" + "f" * 12 + "</dd>" in page
-    for told in ("free for all", "sha256 96a4", "cpu a chip", "torch 2.0", "5 done, 8 minutes"):
-        assert told in page
+    for text in ("free for all", "sha256 96a4", "cpu a chip", "torch 2.0", "5 done, 8 minutes"):
+        assert text in page
 
 
 def test_everything_emitted_is_shown_once(whole):
     page = whole.page()
-    there = [one.link for one in index_page.emitted(whole.plan).values()]
+    there = [one.link for one in index_page.emitted(whole.plan)]
     assert len(there) > 30
     assert [link for link in there if len(re.findall(f'(?:src|href)="{re.escape(link)}"', page)) == 0] == []
     assert page.count('<img src="figures/fig5_curves.png"') == 1
@@ -242,23 +242,23 @@ def test_every_table_and_figure_has_a_caption():
 
 def test_a_caption_says_what_its_pattern_stood_for():
     captions = {"figures/a_*": "Protocol {}: queries.", "figures/*_b": "Curves.", "figures/*": "Rest."}
-    told = [caption_of(captions, name) for name in ("figures/a_unseen", "figures/x_b", "figures/c", "tables/c")]
-    assert told == ["Protocol unseen: queries.", "Curves.", "Rest.", ""]
+    found = [caption_of(captions, name) for name in ("figures/a_unseen", "figures/x_b", "figures/c", "tables/c")]
+    assert found == ["Protocol unseen: queries.", "Curves.", "Rest.", ""]
 
 
 def test_report_yml_names_nothing_that_no_run_declares():
     declared = sorted(_declared()) + ["artefacts/explore"]
-    asked = [line.removeprefix("folded ") for told in WORDS["sections"].values() for line in told["shows"]]
+    asked = [line.removeprefix("folded ") for section in WORDS["sections"].values() for line in section["shows"]]
     patterns = [*asked, *WORDS["captions"], *WORDS["papers"]]
     assert [pattern for pattern in patterns if not fnmatch.filter(declared, pattern)] == []
-    assert set(WORDS["papers"]) == {name for name, layout in LAYOUTS.items() if layout.paper}
+    assert set(WORDS["papers"]) == set(PAPERS)
     assert set(LAYOUTS) <= set(declared)
 
 
-@pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if layout.paper])
+@pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_table_takes_our_layout(name):
-    shown = LAYOUTS[name].of_paper()
-    numbers = paper_table(LAYOUTS[name].paper)["value"]
+    shown = table_of_paper(name)
+    numbers = paper_table(PAPERS[name])["value"]
     assert len(shown) >= 3
     assert any(cell in (f"{numbers[0]:.3f}", f"{100 * numbers[0]:.1f}") for cell in shown.to_numpy().ravel())
 
@@ -269,7 +269,7 @@ def test_shares_of_the_weights_stand_side_by_side():
             for region, values in (("box", (0.4, 0.3, 0.1)), ("mask", (0.25, 0.2, 0.05)))
             for metric, value in zip(("weights inside", "area of the picture", "weights inside - area"), values,
                                      strict=True)]
-    shown = LAYOUTS["tables/fig7_share_inside"].view(pd.DataFrame(rows))
+    shown = LAYOUTS["tables/fig7_share_inside"](pd.DataFrame(rows))
     assert list(shown) == ["protocol", "inside", "weights inside", "area of the picture", "weights inside - area"]
     assert shown.loc[1].tolist() == ["items", "mask", "0.250 [0.240, 0.260]", "0.200 [0.190, 0.210]",
                                      "0.050 [0.040, 0.060]"]
@@ -290,8 +290,8 @@ def test_mistakes_in_report_yml_are_one_line(whole, capsys, old, new, said):
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new, 1))
     assert index_page.main(["--dataset", "bazaar", "--profile", "smoke"]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert re.search(f"^error: .*{said}", told)
+    (message,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"^error: .*{said}", message)
 
 
 # --- on a screen --------------------------------------------------------------------------------------------------
@@ -308,12 +308,12 @@ def test_the_page_fits_the_screen_with_everything_unfolded(whole, tmp_path, widt
     })</script></body>"""
     (whole.folder / "copy.html").write_text(whole.page().replace("</body>", measure))
     frame = whole.folder / "frame.html"
-    frame.write_text('<!doctype html><body><script>addEventListener("message", told => document.body.dataset.told = '
-                     f'told.data)</script><iframe src="copy.html" width="{width}" height="900"></iframe></body>')
+    frame.write_text('<!doctype html><body><script>addEventListener("message", event => document.body.dataset.sizes = '
+                     f'event.data)</script><iframe src="copy.html" width="{width}" height="900"></iframe></body>')
     command = [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'browser'}", "--window-size=1400,1000", "--dump-dom",
                frame.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    window, content, broken = map(int, re.search(r'data-told="([^"]*)"', dom)[1].split())
+    window, content, broken = map(int, re.search(r'data-sizes="([^"]*)"', dom)[1].split())
     assert window == width
     assert content <= window
     assert broken == 0
@@ -340,13 +340,14 @@ def test_a_page_is_written_again_once_its_notebook_or_the_writer_is_newer(tmp_pa
 
 
 def test_formulas_become_mathml_and_code_stays():
-    told = notebook_pages.with_mathml("Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
-                       "but `$HOME` and\n```sh\necho $A $B\n```")
-    assert told.count("<math") == 2
-    assert 'display="block"' in told
-    assert "<mfrac>" in told
-    assert "`$HOME`" in told
-    assert "echo $A $B" in told
+    converted = notebook_pages.with_mathml(
+        "Loss $L = \\frac{1}{N}$ and\n\n$$s \\in \\mathbb{R}^{N}$$\n\n"
+        "but `$HOME` and\n```sh\necho $A $B\n```")
+    assert converted.count("<math") == 2
+    assert 'display="block"' in converted
+    assert "<mfrac>" in converted
+    assert "`$HOME`" in converted
+    assert "echo $A $B" in converted
 
 
 def test_prices_are_no_formulas():

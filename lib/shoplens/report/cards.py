@@ -35,17 +35,16 @@ def cards(tables: Path) -> list[Card]:
         file = tables / f"{name}.csv"
         return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
-    table1, gains, table5, claims = map(read, ("table1_classification", "table1_gains", "table5_search", "claims"))
-    found = []
-    if len(table1):
-        found.append(flat_cnn(table1))
-    if len(gains):
-        found += [best_variant(gains), ours(gains)]
-    if len(table5):
-        found.append(search(table5, read("table5_gains")))
-    if len(claims):
-        found.append(statements(claims))
-    return [card for card in found if card.lines]
+    made = []
+    if len(table1 := read("table1_classification")):
+        made.append(flat_cnn(table1))
+    if len(gains := read("table1_gains")):
+        made += [best_variant(gains), ours(gains)]
+    if len(table5 := read("table5_search")):
+        made.append(search(table5, read("table5_gains")))
+    if len(claims := read("claims")):
+        made.append(statements(claims))
+    return [card for card in made if card.lines]
 
 
 def flat_cnn(table1: pd.DataFrame) -> Card:
@@ -64,7 +63,7 @@ def best_variant(gains: pd.DataFrame) -> Card:
     own = gains[(gains["metric"] == "MACC") & (gains["variant"] != OURS)]
     best = own.loc[own.groupby("subset", sort=False)["value"].idxmax()]
     among = own["variant"].nunique()
-    return Card("What structure bought, MACC", tuple(map(_gain_in_points, best.itertuples())),
+    return Card("What structure bought, MACC", _gains_in_points(best),
                 f"Best of the paper's {among} structure-aware variant{'s' if among > 1 else ''}, against bCNN. "
                 "The best is picked on test, which flatters it.")
 
@@ -72,8 +71,7 @@ def best_variant(gains: pd.DataFrame) -> Card:
 def ours(gains: pd.DataFrame) -> Card:
     """Our variant's gain in MACC over bCNN on each image set."""
     own = gains[(gains["metric"] == "MACC") & (gains["variant"] == OURS)]
-    return Card("Our variant, MACC", tuple(map(_gain_in_points, own.itertuples())),
-                "Against bCNN; its price in ACC stands in Table 1.")
+    return Card("Our variant, MACC", _gains_in_points(own), "Against bCNN; its price in ACC stands in Table 1.")
 
 
 def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
@@ -82,30 +80,24 @@ def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
     The verdict is that of table5_gains, where it has the pair; gains may be empty.
     """
     own = table5[table5["metric"].str.startswith("MAP") & (table5["distractors"] == 0)]
+    pairs = {} if gains.empty else {(r.protocol, r.variant, r.against): r for r in gains.itertuples()}
     lines, counts = [], set()
     for protocol, rows in own.groupby("protocol", sort=False):
         mean = rows.groupby("variant")["value"].mean()
         learned = next((name for name in LEARNED if name in mean), None)
-        if learned and "O" in mean:
-            interval, verdict = _difference(gains, protocol=protocol, variant=learned, against="O")
-            lines.append(Line(f"{mean['O']:.3f} → {mean[learned]:.3f}", f"protocol {protocol}, O → {learned}{interval}",
-                              verdict))
-            counts.add(rows.loc[rows["variant"] == learned, "seed"].nunique())
+        if learned is None or "O" not in mean:
+            continue
+        pair = pairs.get((protocol, learned, "O"))
+        difference = f": {pair.value:+.3f} {_interval(pair.low, pair.high, '+.3f')}" if pair else ""
+        lines.append(Line(f"{mean['O']:.3f} → {mean[learned]:.3f}", f"protocol {protocol}, O → {learned}{difference}",
+                          pair.verdict if pair else ""))
+        counts.add(rows.loc[rows["variant"] == learned, "seed"].nunique())
     metric = own["metric"].iloc[0] if len(own) else "MAP"
     return Card(f"Search, {metric}", tuple(lines), f"Off the shelf → learned. {_seeds(counts)}")
 
 
-def _difference(gains: pd.DataFrame, **pair: str) -> tuple[str, str]:
-    """(": difference with its interval", verdict) of the row of gains that has these values; empty without one."""
-    if gains.empty:
-        return "", ""
-    for row in gains[(gains[list(pair)] == pd.Series(pair)).all(axis=1)].itertuples():
-        return f": {row.value:+.3f} {_interval(row.low, row.high, '+.3f')}", row.verdict
-    return "", ""
-
-
 def statements(claims: pd.DataFrame) -> Card:
-    """How many of the papers' statements these runs bear out, counted once a protocol."""
+    """How many of the papers' statements these runs bear out, counted once per protocol."""
     own = claims[(claims["where"] != "the paper's table") & claims["verdict"].isin(VERDICTS_ON_RUNS)]
     lines = []
     for verdict in VERDICTS_ON_RUNS:
@@ -114,12 +106,13 @@ def statements(claims: pd.DataFrame) -> Card:
             lines.append(Line(str(by_paper.sum()), ", ".join(f"{n} of {paper}" for paper, n in by_paper.items()),
                               verdict))
     return Card("Statements of the papers", tuple(lines),
-                f"{own['claim'].nunique()} can be tested here; those of P2 count once a protocol.")
+                f"{own['claim'].nunique()} can be tested here; those of P2 count once per protocol.")
 
 
-def _gain_in_points(row) -> Line:
-    interval = _interval(100 * row.low, 100 * row.high, "+.1f")
-    return Line(f"{100 * row.value:+.1f} points", f"{row.variant}, {row.subset} images {interval}", row.verdict)
+def _gains_in_points(gains: pd.DataFrame) -> tuple[Line, ...]:
+    return tuple(Line(f"{100 * r.value:+.1f} points",
+                      f"{r.variant}, {r.subset} images {_interval(100 * r.low, 100 * r.high, '+.1f')}", r.verdict)
+                 for r in gains.itertuples())
 
 
 def _interval(low: float, high: float, form: str) -> str:

@@ -1,7 +1,8 @@
 """`make report`: results/<dataset>/<profile>/index.html, with the executed notebooks as pages beside it.
 
-The page holds only what runs emitted, and the papers' own tables, and refers to it by relative paths: it works from a
-file:// address and can be copied together with its folder. What it shows where, and its captions, are in report.yml.
+The page holds only what runs emitted and the papers' own tables, and refers to it by relative paths: it works from a
+file:// address and can be copied together with its folder. Its order and captions are in report.yml, its HTML in
+templates/, where every text that is not a template's own is escaped.
 """
 
 import argparse
@@ -9,30 +10,37 @@ import re
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from html import escape
 from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from shoplens import paths
 from shoplens.errors import StudyError
-from shoplens.report import cards, pieces, runs
+from shoplens.report import tables
+from shoplens.report.captions import caption_of, load_words
+from shoplens.report.cards import cards
 from shoplens.report.notebook_pages import write_page
-from shoplens.report.tables import LAYOUTS, read
+from shoplens.report.runs import last_attempt, provenance
+from shoplens.statistics.verdicts import TONES
 from shoplens.study.notebook_run import NOT_A_RESULT
 from shoplens.study.plan import RunSpec, Study, load_study
 
-ABOUT = ("Two papers on product pictures, done over with everything open: <i>Structure-Aware Deep Learning for Product "
-         "Image Classification</i> (2019, P1) and <i>Feature Learning with Rank-Based Candidate Selection for Product "
-         "Search</i> (2017, P2). This page shows what the runs on one data set found; every number in it was written "
-         "by a run, or stands in a paper and says so.")
-SHOWN = {"tables": ".csv", "figures": ".png", "artefacts": ".html"}      # what of each kind of output
+SHOWN = {"tables": ".csv", "figures": ".png", "artefacts": ".html"}      # the ending of what is shown of each kind
+DENSITY = 1.5   # pixels of a figure per pixel of the page: figures are drawn for paper, and dense screens show all
+LONGEST = 60    # characters; a table with a longer cell is prose and wraps
+NUMBER = re.compile(r"[+−-]?\d|–$|$")
 
 
 @dataclass(frozen=True)
-class Emitted:
-    """An output that is there: the run it is of, its file, and its address seen from index.html."""
+class Output:
+    """What a run emitted. name: as in study.yml, without ending ("tables/table1_gains"). title: what the run calls a
+    table, else the end of the name ("curves"). link: the file's address seen from index.html."""
 
+    name: str
     run: RunSpec
     file: Path
+    title: str
     link: str
 
 
@@ -41,13 +49,23 @@ def build(dataset: str, profile: str) -> Path:
 
     Raises StudyError for a dataset or profile that study.yml does not know, and for a mistake in report.yml.
     """
-    study, results = load_study(), paths.results_dir(dataset, profile)
+    study, words, results = load_study(), load_words(), paths.results_dir(dataset, profile)
     plan = study.plan(dataset, profile, _seeds(study, results))
-    for run in plan.values():
-        if notebook := runs.executed(run):
-            write_page(notebook, results / "html" / f"{run.id}.html")
-    title = study.datasets[dataset].get("title", dataset)
-    text = page(title, profile, study.profiles[profile], plan)
+    attempts = [last_attempt(run) for run in plan.values()]
+    for attempt in attempts:
+        if attempt.notebook:
+            write_page(attempt.notebook, results / "html" / f"{attempt.run.id}.html")
+    outputs = emitted(plan)
+    sections = {heading: _section(section["shows"], outputs) for heading, section in words["sections"].items()}
+    shown = [output for items in sections.values() for output, _ in items]
+    folders = {output.file.parent for output in outputs if output.file.suffix == ".csv"}
+    parts = {"At a glance": [card for folder in folders for card in cards(folder)], **sections, "Runs": attempts,
+             "Provenance": provenance(attempts)}
+    text = _templates().get_template("page.html").render(
+        title=study.datasets[dataset].get("title", dataset), profile=profile, meaning=study.profiles[profile],
+        warning=NOT_A_RESULT.get(profile), words=words, attempts=attempts,
+        parts={heading: content for heading, content in parts.items() if content},
+        rest=[output for output in outputs if output not in shown])
     paths.write_atomic(results / "index.html", text.encode())
     return results / "index.html"
 
@@ -61,100 +79,40 @@ def _seeds(study: Study, results: Path) -> tuple[int, ...]:
     return tuple(sorted(found)) or (0,)
 
 
-def page(title: str, profile: str, meaning: str, plan: dict[str, RunSpec]) -> str:
-    """The whole page. meaning: what study.yml says of the profile."""
-    words, there = pieces.load_words(), emitted(plan)
-    sections = _at_a_glance(there)
-    shown: set[str] = set()
-    for heading, told in words["sections"].items():
-        parts, names = _section(told["shows"], there, words)
-        if parts:
-            sections[heading] = f"<p class=\"intro\">{escape(told['intro'])}</p>{parts}"
-            shown |= names
-    sections["Runs"] = _runs(plan, there, shown, words)
-    if told := runs.provenance(plan):
-        sections["Provenance"] = told
-    anchors = {heading: heading.lower().replace(" ", "-") for heading in sections}
-    contents = "".join(f'<a href="#{anchor}">{heading}</a>' for heading, anchor in anchors.items())
-    body = "".join(f'<section id="{anchors[heading]}"><h2>{heading}</h2>{inner}</section>'
-                   for heading, inner in sections.items())
-    warning = f'<p class="warning"><strong>{NOT_A_RESULT[profile]}.</strong></p>' if profile in NOT_A_RESULT else ""
-    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-            f'content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-            f"<title>{escape(title)} · {escape(profile)}</title><style>\n{style}</style></head>\n"
-            f"<body><header><h1>{escape(title)}</h1><p>{ABOUT}</p>"
-            f'<p class="note">Profile <b>{escape(profile)}</b>: {escape(meaning)}.</p>'
-            f"{warning}{runs.failures(plan)}<nav aria-label=\"Contents\">{contents}</nav></header>\n"
-            f"<main>{body}</main></body></html>\n")
-
-
-def emitted(plan: dict[str, RunSpec]) -> dict[str, Emitted]:
-    """Declared outputs of the runs that are done and that exist, by name without ending ("tables/table1_gains")."""
-    found = {}
+def emitted(plan: dict[str, RunSpec]) -> list[Output]:
+    """Declared outputs of the runs that are done, of those that exist and can be shown."""
+    found = []
     for run in plan.values():
         for output in dict.fromkeys((*run.outputs, *run.optional)):
-            file = run.published(output)
+            name, file = output.rsplit(".", 1)[0], run.published(output)
             if run.target.exists() and file.exists() and SHOWN[output.split("/")[0]] == file.suffix:
-                name = output.rsplit(".", 1)[0]
-                found[name] = Emitted(run, file, file.relative_to(run.results).as_posix())
+                title = tables.title(file) or Path(name).name.removeprefix(f"{run.id}_").replace("_", " ")
+                found.append(Output(name, run, file, title, file.relative_to(run.results).as_posix()))
     return found
 
 
-def _at_a_glance(there: dict[str, Emitted]) -> dict[str, str]:
-    """The cards, under a heading where there are some."""
-    tables = {one.file.parent for name, one in there.items() if name.startswith("tables/")}
-    told = [card for folder in tables for card in cards.cards(folder)]
-    return {"At a glance": pieces.cards(told)} if told else {}
+def _section(shows: list[str], outputs: list[Output]) -> list[tuple[Output, bool]]:
+    """What a section shows, each with whether it is folded. shows: as in report.yml."""
+    patterns = {line.removeprefix("folded "): line.startswith("folded ") for line in shows}
+    return [(output, folded) for pattern, folded in patterns.items() for output in outputs
+            if fnmatch(output.name, pattern)]
 
 
-def _section(shows: list[str], there: dict[str, Emitted], words: dict) -> tuple[str, set[str]]:
-    """What a section shows of what is there, and the names of it."""
-    parts, names = [], []
-    for line in shows:
-        folded, pattern = line.startswith("folded "), line.removeprefix("folded ")
-        for name in (name for name in there if fnmatch(name, pattern)):
-            names.append(name)
-            inner = show(name, there[name], words)
-            parts.append(pieces.fold(escape(title_of(name, there[name])), inner) if folded else inner)
-    return "".join(parts), set(names)
+def _templates() -> Environment:
+    """The templates, with what they compute on their own."""
+    templates = Environment(loader=PackageLoader("shoplens.report"), autoescape=True, undefined=StrictUndefined,
+                            trim_blocks=True, lstrip_blocks=True)
+    templates.globals |= {"TONES": TONES, "caption_of": caption_of, "size_of": _size_of,
+                          "table_of_run": tables.table_of_run, "table_of_paper": tables.table_of_paper}
+    templates.filters["numeric_columns"] = lambda text: [all(map(NUMBER.match, text[name])) for name in text]
+    templates.tests["prose"] = lambda text: (text.map(len) > LONGEST).any(axis=None)
+    return templates
 
 
-def show(name: str, one: Emitted, words: dict) -> str:
-    """One output as HTML: a table with the paper's beside it where there is one, a figure, a link to a page. StudyError
-    where report.yml has no words for the paper's."""
-    caption = pieces.caption_of(words["captions"], name)
-    if name.startswith("figures/"):
-        return pieces.figure(one.file, one.link, caption or title_of(name, one))
-    if one.file.suffix == ".html":
-        return f'<p><a class="button" href="{escape(one.link)}">{escape(caption or title_of(name, one))}</a></p>'
-    layout = LAYOUTS.get(name)
-    own = pieces.table(layout.view(read(one.file))) if layout else pieces.as_written(one.file)
-    told = pieces.titled(caption, title_of(name, one), one.link)
-    ours = f'<figure class="table">{told}{own}</figure>'
-    theirs = layout.of_paper() if layout else None
-    if theirs is None:
-        return ours
-    if name not in words["papers"]:
-        raise StudyError(f"report.yml: `papers:` has no caption for {name}, beside which a table of the paper is shown")
-    told = pieces.titled("", words["papers"][name])
-    return f'<div class="beside">{ours}<figure class="table paper">{told}{pieces.table(theirs)}</figure></div>'
-
-
-def title_of(name: str, one: Emitted) -> str:
-    """What a run calls its table; else the name of the output: "figures/02_bcnn_curves" of 02_bcnn → "curves"."""
-    called = pieces.title_as_written(one.file) if one.file.suffix == ".csv" else ""
-    return called or name.split("/")[-1].removeprefix(f"{one.run.id}_").replace("_", " ")
-
-
-def _runs(plan: dict[str, RunSpec], there: dict[str, Emitted], shown: set[str], words: dict) -> str:
-    """The run table, and folded under each run what no section shows."""
-    rest: dict[str, str] = {}
-    for name, one in there.items():
-        if name not in shown:
-            rest[one.run.id] = rest.get(one.run.id, "") + show(name, one, words)
-    return (f"{runs.run_table(plan)}<p>Everything else the runs emitted, and their executed notebooks, by "
-            f"notebook:</p>{runs.by_notebook(plan, rest)}")
+def _size_of(figure: Path) -> tuple[int, int]:
+    """Width and height of a figure on the page; OSError where the file is no picture."""
+    with Image.open(figure) as picture:
+        return round(picture.width / DENSITY), round(picture.height / DENSITY)
 
 
 def main(arguments: list[str] | None = None) -> int:

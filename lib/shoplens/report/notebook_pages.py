@@ -17,7 +17,7 @@ STYLE = """<style>
 
 
 def write_page(notebook: Path, page: Path) -> None:
-    """Executed notebook as one HTML file; skipped where the page is newer than the notebook and than this module."""
+    """Write an executed notebook as one HTML file, unless the page is newer than both the notebook and this module."""
     if page.exists() and page.stat().st_mtime > max(file.stat().st_mtime for file in (notebook, Path(__file__))):
         return
     book = nbformat.read(notebook, as_version=4)

@@ -1,7 +1,8 @@
-"""Tables of the analysis runs as a reader wants them, the paper's own in the same layout."""
+"""Tables of the runs as a reader wants them, the papers' own in the same layout. A layout turns a table in long form,
+as a run wrote it to its CSV, into the one that is shown."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,84 +12,91 @@ from shoplens.report.claims import FEATURES
 from shoplens.search import scoring
 
 
-@dataclass(frozen=True)
-class Layout:
-    """view: a run's CSV → what is shown. paper: name of the paper's table, "" where it has none. renamed: the paper's
-    columns in our words, so that `view` takes both."""
-
-    view: Callable[[pd.DataFrame], pd.DataFrame]
-    paper: str = ""
-    renamed: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
-
-    def of_paper(self) -> pd.DataFrame | None:
-        """The paper's numbers as `view` shows ours; None where there are none."""
-        return self.view(self.renamed(comparison.paper_table(self.paper))) if self.paper else None
-
-
 def read(csv: Path) -> pd.DataFrame:
-    """A run's table, with what looks like a number and is none kept as it was written."""
+    """A run's table; what looks like a number and is none is kept as it was written."""
     return pd.read_csv(csv, dtype={"p_values": str, "section": str})
 
 
+def title(csv: Path) -> str:
+    """The title that a run gave its table, from the readable twin beside the CSV; "" where there is none."""
+    return _twin(csv).split("\n", 1)[0].strip("*")
+
+
+def table_of_run(name: str, csv: Path) -> pd.DataFrame:
+    """A run's table in its layout. Where it has none: every cell as the run wrote it into the readable twin, or the CSV
+    itself where there is no twin or where a name in it holds the mark that stands between cells."""
+    if name in LAYOUTS:
+        return LAYOUTS[name](read(csv))
+    lines = next((part for part in _twin(csv).split("\n\n") if part.startswith("|")), "").splitlines()
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    if len({len(row) for row in rows}) != 1:
+        return read(csv)
+    return pd.DataFrame(rows[2:], columns=rows[0])
+
+
+def table_of_paper(name: str) -> pd.DataFrame:
+    """The paper's numbers in the layout of the run's table of that name; KeyError where the paper has no such table."""
+    table = comparison.paper_table(PAPERS[name]).rename(columns={"dataset": "protocol", "trained_on": "trained on"})
+    return LAYOUTS[name](table.replace({"feature": FEATURES}))
+
+
+def _twin(csv: Path) -> str:
+    twin = csv.with_suffix(".md")
+    return twin.read_text(encoding="utf-8") if twin.exists() else ""
+
+
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """`analysis.readable_gains`, without the deviation over seeds where there is one seed only, and without a gain
+    """`comparison.readable_gains` without the deviation over seeds where there is only one seed, and without a gain
     relative to nothing."""
     shown = comparison.readable_gains(table)
     shown["relative"] = shown["relative"].where(table["relative"].notna().to_numpy(), "–")
     return shown if (table["seeds"] > 1).any() else shown.drop(columns="sd over seeds")
 
 
+def means(table: pd.DataFrame, rows: Sequence[str], across: str, form="{:.3f}".format) -> pd.DataFrame:
+    """Means over seeds: one row per combination of `rows` (of those that the table has), one column per value of
+    `across`."""
+    keys = [name for name in rows if name in table]
+    mean = table.groupby([*keys, across], sort=False)["value"].mean().reset_index()
+    return _side_by_side(mean, keys, across, mean["value"].map(form, na_action="ignore"))
+
+
 def attributes(table: pd.DataFrame) -> pd.DataFrame:
-    """P1 Table 2 in percent: a row a score, a column an attribute, "all" last; mean over seeds."""
-    wide = (100 * table.groupby(["metric", "attribute"], sort=False)["value"].mean()).unstack("attribute")
-    wide = wide[[name for name in wide if name != "all"] + [name for name in wide if name == "all"]]
-    return _filled(wide, "{:.1f}")
+    """P1 Table 2 in percent: one row per score and one column per attribute, "all" last; mean over seeds."""
+    wide = means(table, ["metric"], "attribute", lambda share: f"{100 * share:.1f}")
+    return wide[sorted(wide, key="all".__eq__)]
 
 
 def mistakes(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a variant, mean over seeds: number, share inside the right root and distance of errors by image set."""
+    """Number of errors, share inside the right root and distance: one row per variant, one column per number and image
+    set; mean over seeds."""
     forms = {"errors": "{:,.0f}", "inside_root": "{:.1%}", "distance": "{:.2f}"}
     mean = table.groupby(["subset", "variant"], sort=False)[list(forms)].mean()
     text = pd.DataFrame({name.replace("_", " the "): mean[name].map(form.format).str.replace("%", " %")
                          for name, form in forms.items()})
     wide = text.unstack("subset")
-    wide.columns = [f"{what}, {subset}" for what, subset in wide.columns]
+    wide.columns = [f"{number}, {subset}" for number, subset in wide.columns]
     return wide.fillna("–").reset_index()
 
 
-def whole_and_cropped(table: pd.DataFrame) -> pd.DataFrame:
-    """P2 Table 3: a row a protocol, feature and metric, a column a setting; mean over seeds."""
-    keys = ["protocol", "variant", "metric"]
-    return _filled(table.groupby([*keys, "setting"], sort=False)["value"].mean().unstack("setting"), "{:.3f}")
-
-
-def searches(table: pd.DataFrame) -> pd.DataFrame:
-    """P2 Table 5: a row a protocol and feature, a column a metric; mean over seeds."""
-    keys = [key for key in ("protocol", "trained on", "variant", "distractors") if key in table]
-    return _filled(table.groupby([*keys, "metric"], sort=False)["value"].mean().unstack("metric"), "{:.3f}")
-
-
 def whitening(table: pd.DataFrame) -> pd.DataFrame:
-    """P2 §5.8: a row a feature and number of dimensions, with the time and memory where they are known."""
+    """P2 §5.8: one row per feature and number of dimensions, with time and memory where they are known."""
     own = table[table["metric"].str.startswith("MAP")]
-    columns = {"value": ("{:.3f}", own["metric"].iloc[0]), "milliseconds": ("{:.2g}", "ms a query"),
-               "gallery_mib": ("{:.3g}", "gallery, MiB")}
-    columns = {name: told for name, told in columns.items() if name in own}
-    mean = own.groupby(["protocol", "variant", "dimensions"], sort=False)[list(columns)].mean()
-    shown = {heading: mean[name].map(form.format) for name, (form, heading) in columns.items()}
-    return pd.DataFrame(shown).reset_index()
+    columns = {own["metric"].iloc[0]: ("value", "{:.3f}"), "ms a query": ("milliseconds", "{:.2g}"),
+               "gallery, MiB": ("gallery_mib", "{:.3g}")}
+    mean = own.groupby(["protocol", "variant", "dimensions"], sort=False).mean(numeric_only=True)
+    return pd.DataFrame({heading: mean[name].map(form.format) for heading, (name, form) in columns.items()
+                         if name in mean}).reset_index()
 
 
 def shares_inside(table: pd.DataFrame) -> pd.DataFrame:
-    """P2 Fig. 7 in numbers: a row a protocol and region, a column a share with its interval."""
-    told = [f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in table.itertuples()]
-    wide = table.assign(told=told, inside=table["measure"]).pivot_table(
-        index=["protocol", "inside"], columns="metric", values="told", sort=False, aggfunc="first")
-    return wide.reset_index().rename_axis(columns=None)
+    """P2 Fig. 7 in numbers: one row per protocol and region, one column per share with its interval."""
+    cells = [f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in table.itertuples()]
+    return _side_by_side(table.rename(columns={"measure": "inside"}), ["protocol", "inside"], "metric", cells)
 
 
 def search_gains(table: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences for the eye, value and interval in one cell."""
+    """Paired differences, value and interval in one cell."""
     keys = [key for key in ("protocol", "feature", "selection", "variant", "against") if key in table]
     shown, metric = table[keys].copy(), ", ".join(table["metric"].unique())
     if "score" in table:
@@ -98,13 +106,12 @@ def search_gains(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def statements(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a statement: id, quote with section, and a column a place it was checked, "verdict · agreeing cases"."""
-    told = [f"{r.verdict} · {r.agree} of {r.cases}" if r.cases else r.verdict for r in table.itertuples()]
+    """One row per statement: id, quote with section, and one column per place where it was checked, with the verdict
+    and how many cases agree: "verdict · agree of cases"."""
+    cells = [f"{r.verdict} · {r.agree} of {r.cases}" if r.cases else r.verdict for r in table.itertuples()]
     quote = "“" + table["quote"] + "” (" + table["paper"] + " §" + table["section"] + ")"
-    wide = table.assign(told=told, quote=quote).pivot_table(
-        index=["claim", "quote"], columns="where", values="told", sort=False, aggfunc="first")
-    wide = wide.fillna("–").reset_index().rename(columns={"claim": "statement", "quote": "in the paper's words"})
-    return wide.rename_axis(columns=None)
+    named = table.assign(statement=table["claim"], **{"in the paper's words": quote})
+    return _side_by_side(named, ["statement", "in the paper's words"], "where", cells)
 
 
 def register(table: pd.DataFrame) -> pd.DataFrame:
@@ -115,35 +122,36 @@ def register(table: pd.DataFrame) -> pd.DataFrame:
                          "what they changed": table["effect"]})
 
 
-def _filled(wide: pd.DataFrame, form: str) -> pd.DataFrame:
-    """Numbers as text, empty places as a dash, rows numbered from 0."""
-    text = wide.map(lambda value: "–" if pd.isna(value) else form.format(value))
-    return text.reset_index().rename_axis(columns=None)
+def _side_by_side(table: pd.DataFrame, rows: list[str], across: str, cells: Sequence[str]) -> pd.DataFrame:
+    """One row per combination of `rows`, one column per value of `across`, in the order in which they first appear; a
+    dash where there is no cell."""
+    wide = table.assign(cell=cells).pivot_table(index=rows, columns=across, values="cell", sort=False, aggfunc="first")
+    return wide.fillna("–").reset_index().rename_axis(columns=None)
 
 
-def _table4(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(protocol=table["dataset"], seed=0, feature=table["feature"].map(FEATURES))
-
-
-def _protocol(table: pd.DataFrame) -> pd.DataFrame:
-    return table.rename(columns={"dataset": "protocol", "trained_on": "trained on"})
-
-
-LAYOUTS = {
-    "tables/table1_classification": Layout(comparison.as_in_paper, "p1_table1"),
-    "tables/table1_gains": Layout(gains),
-    "tables/ours_against_each": Layout(gains),
-    "tables/ablations": Layout(gains),
-    "tables/mistakes": Layout(mistakes),
-    "tables/table2_attributes": Layout(attributes, "p1_table2"),
-    "tables/table3_whole_and_cropped": Layout(whole_and_cropped, "p2_table3", _protocol),
-    "tables/table4_candidate_selection": Layout(scoring.as_in_table4, "p2_table4", _table4),
-    "tables/table4_gains": Layout(search_gains),
-    "tables/table5_search": Layout(searches, "p2_table5", _protocol),
-    "tables/table5_gains": Layout(search_gains),
-    "tables/table6_whitening": Layout(whitening, "p2_table6", _protocol),
-    "tables/fig7_share_inside": Layout(shares_inside),
-    "tables/search_ours": Layout(search_gains),
-    "tables/claims": Layout(statements),
-    "tables/ambiguities": Layout(register),
+LAYOUTS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "tables/table1_classification": comparison.as_in_paper,
+    "tables/table1_gains": gains,
+    "tables/ours_against_each": gains,
+    "tables/ablations": gains,
+    "tables/mistakes": mistakes,
+    "tables/table2_attributes": attributes,
+    "tables/table3_whole_and_cropped": partial(means, rows=("protocol", "variant", "metric"), across="setting"),
+    "tables/table4_candidate_selection": scoring.as_in_table4,
+    "tables/table4_gains": search_gains,
+    "tables/table5_search": partial(means, rows=("protocol", "trained on", "variant", "distractors"), across="metric"),
+    "tables/table5_gains": search_gains,
+    "tables/table6_whitening": whitening,
+    "tables/fig7_share_inside": shares_inside,
+    "tables/search_ours": search_gains,
+    "tables/claims": statements,
+    "tables/ambiguities": register,
+}
+PAPERS = {      # the papers' own tables, files in results/paper
+    "tables/table1_classification": "p1_table1",
+    "tables/table2_attributes": "p1_table2",
+    "tables/table3_whole_and_cropped": "p2_table3",
+    "tables/table4_candidate_selection": "p2_table4",
+    "tables/table5_search": "p2_table5",
+    "tables/table6_whitening": "p2_table6",
 }
