@@ -110,7 +110,8 @@ def test_the_two_assignments_agree_on_centres_of_unit_length():
     # −α‖x − c‖² = 2α c·x − α(1 + ‖c‖²), and the last term is the same for all centres there.
     start = _start()
     unit = start.centres / start.centres.norm(dim=1, keepdim=True)
-    first, second = (_net(a, start=NetVLADInit(unit, alpha, start.direction)) for a, alpha in (("v1", 4.0), ("v2", 2.0)))
+    first, second = (_net(assignment, start=NetVLADInit(unit, alpha, start.direction))
+                     for assignment, alpha in (("v1", 4.0), ("v2", 2.0)))
     torch.testing.assert_close(first(_maps(2, 5, 3, 3)), second(_maps(2, 5, 3, 3)))
 
 

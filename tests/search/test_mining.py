@@ -1,12 +1,10 @@
-"""Rank-based candidate selection and its losses (P2 Eq. 3–4) against written-out versions and hand-made rankings."""
+"""Rank-based candidate selection (P2 §3.3) against written-out versions and hand-made rankings."""
 
 import math
 
 import numpy as np
 import pytest
-import torch
 
-from shoplens.search.losses import ambiguous_positive_terms, distance, hard_negative_terms
 from shoplens.search.mining import Candidates, Memory, Mining, refreshes, select
 
 # --- one query ----------------------------------------------------------------------------------------------------
@@ -226,55 +224,6 @@ def test_memory_survives_new_features_and_lets_go_of_what_no_longer_violates():
             kept, dropped = kept + (row in then.hard_negatives), dropped + (row not in then.hard_negatives)
     assert kept > 3
     assert dropped > 3
-
-
-# --- losses -------------------------------------------------------------------------------------------------------
-
-
-def _vectors(count=4, seed=0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A query, one image and `count` others: float64 unit vectors that need a gradient."""
-    drawn = torch.randn(count + 2, 5, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
-    drawn = drawn / drawn.norm(dim=1, keepdim=True)
-    return tuple(part.clone().requires_grad_() for part in (drawn[0], drawn[1], drawn[2:]))
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_losses_equal_loops(squared):
-    query, one, many = _vectors(40)
-    to_one = _apart([query.tolist(), one.tolist()], 0, 1, squared)
-    to_many = [_apart([query.tolist(), other], 0, 1, squared) for other in many.tolist()]
-    hard = sum(max(0.0, to_one + 0.3 - far) for far in to_many)
-    ambiguous = sum(max(0.0, far + 0.3 - to_one) for far in to_many)
-    assert hard_negative_terms(query, one, many, 0.3, squared).sum().item() == pytest.approx(hard)
-    assert ambiguous_positive_terms(query, many, one, 0.3, squared).sum().item() == pytest.approx(ambiguous)
-    assert min(hard, ambiguous) > 0
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_gradients_of_the_losses_by_finite_differences(squared):
-    query, one, many = _vectors()
-    assert torch.autograd.gradcheck(lambda q, p, n: hard_negative_terms(q, p, n, 0.3, squared), (query, one, many))
-    assert torch.autograd.gradcheck(lambda q, p, n: ambiguous_positive_terms(q, p, n, 0.3, squared), (query, many, one))
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_nothing_is_lost_and_nothing_moves_where_nothing_violates(squared):
-    near, far = torch.tensor([1.0, 0.0]), torch.tensor([[-1.0, 0.0], [0.0, -1.0]])
-    cases = [(hard_negative_terms, near, near.clone(), far),
-             (ambiguous_positive_terms, near, near.expand(3, 2), far[0]),
-             (hard_negative_terms, near, far[0], far[:0]), (ambiguous_positive_terms, near, far[:0], near.clone())]
-    for terms, *vectors in cases:
-        vectors = [v.clone().requires_grad_() for v in vectors]
-        value = terms(*vectors, 0.1, squared).sum()
-        value.backward()
-        assert value.item() == 0
-        assert all(not v.grad.any() for v in vectors)
-
-
-def test_the_gradient_of_a_plain_distance_to_itself_is_finite():
-    query = torch.ones(3, requires_grad=True)
-    distance(query, query.detach().clone(), squared=False).backward()
-    assert torch.isfinite(query.grad).all()
 
 
 # --- refreshes ----------------------------------------------------------------------------------------------------

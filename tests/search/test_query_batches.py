@@ -1,7 +1,6 @@
-"""Epochs of mined queries, their memory and how processes share them; the loss of a batch."""
+"""Epochs of mined queries, their memory and how processes share them."""
 
 import copy
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import nn
 
 from shoplens.data.images import ImageStore
 from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit
-from shoplens.search.activations import TooMuch, check_fits, gibibytes
 from shoplens.search.losses import ranking_loss
 from shoplens.search.mining import Memory, Mining
 from shoplens.search.query_batches import QueryBatches
@@ -234,62 +232,3 @@ def test_a_batch_that_cannot_be_shared_is_refused_by_every_process(tmp_path):
     for rank in range(3):
         with pytest.raises(ValueError, match="a batch of 2 cannot be shared by 3 processes"):
             list(_batches(tmp_path, batch_size=2).epoch(0, "cpu", rank, 3))
-
-
-# --- what fits ----------------------------------------------------------------------------------------------------
-
-
-def test_the_bill_is_told_where_something_does_not_fit():
-    assert gibibytes(2**20, 256) == 1
-    assert gibibytes(3_195_334, 32768, width=2) == pytest.approx(195.03, abs=0.01)     # 209.4 · 10⁹ bytes
-    check_fits({"features": 1.5, "maps": 0.5}, 2.0, "unused")
-    with pytest.raises(TooMuch, match=r"needs 2\.1 GiB \(features 1\.5 GiB, maps 0\.6 GiB\) and 2\.0 GiB may be used: "
-                                      r"take fewer") as told:
-        check_fits({"features": 1.5, "maps": 0.6}, 2.0, "take fewer")
-    assert isinstance(told.value, MemoryError)
-
-
-# --- the loss of a batch ------------------------------------------------------------------------------------------
-
-
-def _candidates(*sets) -> list[dict]:
-    """(query, positive, hard negatives, nearest negative, ambiguous positives), as positions."""
-    return [{"query": q, "positive": p, "hard_negatives": np.array(hard, int), "nearest_negative": n,
-             "ambiguous_positives": np.array(ambiguous, int)} for q, p, hard, n, ambiguous in sets]
-
-
-def _unit_rows(count=8) -> torch.Tensor:
-    drawn = torch.randn(count, 5, dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    return (drawn / drawn.norm(dim=1, keepdim=True)).requires_grad_()
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_the_loss_of_a_batch_equals_a_loop(squared):
-    features = _unit_rows()
-    sets = [(0, 1, [2, 3, 4], 2, [1, 5]), (6, 7, [], 3, [7]), (5, 0, [1, 2], 1, [])]
-
-    def apart(a, b):
-        total = sum((x - y)**2 for x, y in zip(features[a].tolist(), features[b].tolist(), strict=True))
-        return total if squared else math.sqrt(total)
-
-    eq3 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, p, hard, _, _ in sets for n in hard)
-    eq4 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, _, _, n, ambiguous in sets for p in ambiguous)
-    violating = sum(apart(q, p) + 0.4 > apart(q, n) for q, p, hard, _, _ in sets for n in hard)
-    violating += sum(apart(q, p) + 0.4 > apart(q, n) for q, _, _, n, ambiguous in sets for p in ambiguous)
-    assert 0 < violating < 8
-    loss, logs = ranking_loss(features, _candidates(*sets), 0.4, squared)
-    assert loss.item() == pytest.approx((eq3 + eq4) / violating)
-    assert {name: value.item() for name, value in logs.items()} == pytest.approx(
-        {"triplets": 8 / 3, "violating": violating / 8, "negative_loss": eq3 / violating,
-         "positive_loss": eq4 / violating}, rel=1e-6)
-    assert min(eq3, eq4) > 0
-    assert torch.autograd.gradcheck(lambda f: ranking_loss(f, _candidates(*sets), 0.4, squared)[0], features)
-
-
-def test_a_batch_without_a_triplet_costs_nothing():
-    features = _unit_rows()
-    loss, logs = ranking_loss(features, _candidates((0, 1, [], 2, []), (3, 4, [], 5, [])))
-    loss.backward()
-    assert loss.item() == 0
-    assert not features.grad.any()
-    assert all(value.item() == 0 for value in logs.values())

@@ -8,7 +8,7 @@ import pandas as pd
 
 from shoplens.classification import comparison
 from shoplens.report.claims import FEATURES
-from shoplens.search import scoring
+from shoplens.search import trained_networks
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ LAYOUTS = {
     "tables/mistakes": Layout(mistakes),
     "tables/table2_attributes": Layout(attributes, "p1_table2"),
     "tables/table3_whole_and_cropped": Layout(whole_and_cropped, "p2_table3", _protocol),
-    "tables/table4_candidate_selection": Layout(scoring.as_in_table4, "p2_table4", _table4),
+    "tables/table4_candidate_selection": Layout(trained_networks.as_in_table4, "p2_table4", _table4),
     "tables/table4_gains": Layout(search_gains),
     "tables/table5_search": Layout(searches, "p2_table5", _protocol),
     "tables/table5_gains": Layout(search_gains),
