@@ -341,9 +341,9 @@ def test_the_generalised_mean_stands_dead_and_loud_channels(p, fill):
     with torch.no_grad():
         gem.p.fill_(p)
     by_hand = maps.double().clamp_min(1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
-    told = gem(maps.requires_grad_())
-    torch.testing.assert_close(told.double(), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6, rtol=1e-5)
-    told[:, 0].sum().backward()
+    pooled = gem(maps.requires_grad_())
+    torch.testing.assert_close(pooled.double(), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6, rtol=1e-5)
+    pooled[:, 0].sum().backward()
     assert torch.isfinite(gem.p.grad)
     assert torch.isfinite(maps.grad).all()
 

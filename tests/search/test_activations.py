@@ -1,4 +1,4 @@
-"""Activations of the frozen trunk, stored once, and a search network trained on them."""
+"""Activations of the frozen trunk, stored once, what fits into memory, and a search network trained on them."""
 
 import copy
 from pathlib import Path
@@ -30,11 +30,11 @@ ROWS = np.arange(len(ITEMS))
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
     """Each product's own picture, moved a little, half covered by another that nobody else has."""
-    rng, told = np.random.default_rng(0), []
+    rng, made = np.random.default_rng(0), []
     for row, item in enumerate(ITEMS):
         own = np.roll(picture(32, 32, seed=item), rng.integers(-4, 5, 2), (0, 1))
-        told.append(0.5 * own + 0.5 * picture(32, 32, seed=1000 + row) + rng.normal(0, 10, own.shape))
-    return np.stack(told).clip(0, 255).astype(np.uint8)
+        made.append(0.5 * own + 0.5 * picture(32, 32, seed=1000 + row) + rng.normal(0, 10, own.shape))
+    return np.stack(made).clip(0, 255).astype(np.uint8)
 
 
 def _data(pixels, rows=ROWS, folder="digest_32px_bicubic", **changes) -> Batches:
@@ -140,14 +140,14 @@ def test_features_of_a_split_are_addressed_by_row():
 
 
 
-def test_the_bill_is_told_where_something_does_not_fit():
+def test_the_bill_is_named_where_something_does_not_fit():
     assert gibibytes(2**20, 256) == 1
     assert gibibytes(3_195_334, 32768, width=2) == pytest.approx(195.03, abs=0.01)     # 209.4 · 10⁹ bytes
     check_fits({"features": 1.5, "maps": 0.5}, 2.0, "unused")
     with pytest.raises(TooMuch, match=r"needs 2\.1 GiB \(features 1\.5 GiB, maps 0\.6 GiB\) and 2\.0 GiB may be used: "
-                                      r"take fewer") as told:
+                                      r"take fewer") as refused:
         check_fits({"features": 1.5, "maps": 0.6}, 2.0, "take fewer")
-    assert isinstance(told.value, MemoryError)
+    assert isinstance(refused.value, MemoryError)
 
 
 # --- a training ---------------------------------------------------------------------------------------------------

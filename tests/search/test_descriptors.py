@@ -25,14 +25,14 @@ def _features(width=8, seed=0) -> np.ndarray:
 
 def test_side_by_side_distances_add_up_and_the_ranking_is_that_of_plain_concatenation():
     local, whole = _features(8, 0), _features(12, 1)
-    told, plain = ConcatenatedFeatures((local, whole)), np.concatenate([local, whole], axis=1)
-    np.testing.assert_allclose(np.linalg.norm(told[ROWS], axis=1), 1, atol=1e-6)
-    assert told[ROWS].dtype == np.float32
+    together, plain = ConcatenatedFeatures((local, whole)), np.concatenate([local, whole], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(together[ROWS], axis=1), 1, atol=1e-6)
+    assert together[ROWS].dtype == np.float32
     for a, b in ((0, 9), (30, 2), (50, 50)):
         apart = [((f[a].astype(float) - f[b])**2).sum() for f in (local, whole)]
-        both = told[np.array([a, b])]
+        both = together[np.array([a, b])]
         assert ((both[0] - both[1])**2).sum() == pytest.approx(sum(apart) / 2, abs=1e-6)
-    ranking, by_concatenation = (rank(features, SPLIT, ITEMS, 35) for features in (told, plain))
+    ranking, by_concatenation = (rank(features, SPLIT, ITEMS, 35) for features in (together, plain))
     np.testing.assert_array_equal(ranking[1], by_concatenation[1])
     np.testing.assert_allclose(ranking[2], by_concatenation[2] / 2, atol=1e-6)
 
@@ -40,9 +40,9 @@ def test_side_by_side_distances_add_up_and_the_ranking_is_that_of_plain_concaten
 @pytest.mark.parametrize("count", [1, 3])
 def test_any_number_of_features_stand_side_by_side_at_unit_length(count):
     parts = tuple(_features(4 + part, part) for part in range(count))
-    told = ConcatenatedFeatures(parts)[ROWS[::-3]]
+    together = ConcatenatedFeatures(parts)[ROWS[::-3]]
     by_hand = np.stack([np.concatenate([part[row] for part in parts]) / count**0.5 for row in ROWS[::-3]])
-    np.testing.assert_allclose(told, by_hand, atol=1e-6)
+    np.testing.assert_allclose(together, by_hand, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [3.0, 1.0])
@@ -50,14 +50,14 @@ def test_expansion_equals_a_loop(alpha):
     features = _features()
     queries, found = features[:4], np.stack([features[10:15], features[20:25], -features[:4].repeat(5, 0)[:5],
                                              features[30:35]])
-    told = expand(queries, found, alpha)
+    expanded = expand(queries, found, alpha)
     for q, query in enumerate(queries):
         whole = query.astype(float).copy()
         for other in found[q]:
             whole += max(0.0, float(query @ other))**alpha * other
-        np.testing.assert_allclose(told[q], whole / np.sqrt((whole**2).sum()), atol=1e-6)
-    assert told.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(told, axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(expanded[q], whole / np.sqrt((whole**2).sum()), atol=1e-6)
+    assert expanded.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(expanded, axis=1), 1, atol=1e-6)
 
 
 def test_expanded_by_nothing_or_by_what_points_away_a_query_stays():
@@ -71,11 +71,11 @@ def test_local_weights_are_those_of_the_head_however_many_rows():
     sample = nn.functional.normalize(torch.rand(50, 6), dim=1).numpy()
     model = Descriptor(nn.Conv2d(4, 6, 1), NetVLAD(initialise(sample, 3), weights="relu")).eval()
     maps, rows = np.random.default_rng(0).normal(size=(90, 4, 2, 3)).astype(np.float32), np.arange(89, 9, -1)
-    told = local_weights(model, maps, rows)
-    assert (told.shape, told.dtype) == ((80, 2, 3), np.float32)
+    weights = local_weights(model, maps, rows)
+    assert (weights.shape, weights.dtype) == ((80, 2, 3), np.float32)
     with torch.no_grad():
         score = model.head.local.score.weight[0]
         for place, row in ((0, 89), (70, 19)):
             at = model.block(torch.from_numpy(maps[row:row + 1]))[0]
             expected = [[max(0.0, float(score @ at[:, y, x] / at[:, y, x].norm())) for x in range(3)] for y in range(2)]
-            np.testing.assert_allclose(told[place], expected, atol=1e-5)
+            np.testing.assert_allclose(weights[place], expected, atol=1e-5)

@@ -14,9 +14,9 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 @pytest.mark.parametrize(("count", "batch", "sizes"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (1, 256, [1]), (0, 2, [])])
 def test_distractors_come_in_batches(count, batch, sizes):
-    told = list(distractor_images("bazaar", count, 32, seed=3, batch=batch))
-    assert [len(part) for part in told] == sizes
-    for number, image in enumerate(image for part in told for image in part):
+    batches = list(distractor_images("bazaar", count, 32, seed=3, batch=batch))
+    assert [len(part) for part in batches] == sizes
+    for number, image in enumerate(image for part in batches for image in part):
         assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
         np.testing.assert_array_equal(image, distractor(number, seed=3, size=32).image)
 
@@ -50,12 +50,12 @@ def test_a_stream_gives_ids_and_the_features_of_all_networks():
         parts = tuple(model(frozen(images)).numpy() for model in models)
     for networks, expected in ((models, ConcatenatedFeatures(parts)), (models[:1], ConcatenatedFeatures(parts[:1]))):
         asked.clear()
-        told = []
+        chunks = []
         for chunk in stream(batches(), frozen, networks, MEAN, STD, 100):
-            told.append(chunk)
-            assert len(asked) == len(told)      # one batch is held at a time
+            chunks.append(chunk)
+            assert len(asked) == len(chunks)      # one batch is held at a time
             assert torch.is_grad_enabled()
-        assert [ids.tolist() for ids, _ in told] == [[100, 101, 102], [103, 104, 105], [106]]
-        np.testing.assert_allclose(np.concatenate([features for _, features in told]), expected[np.arange(7)],
+        assert [ids.tolist() for ids, _ in chunks] == [[100, 101, 102], [103, 104, 105], [106]]
+        np.testing.assert_allclose(np.concatenate([features for _, features in chunks]), expected[np.arange(7)],
                                    atol=1e-5)
-        assert {features.dtype for _, features in told} == {np.dtype(np.float32)}
+        assert {features.dtype for _, features in chunks} == {np.dtype(np.float32)}

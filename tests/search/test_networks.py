@@ -93,20 +93,20 @@ def test_a_start_that_is_read_again_is_the_same(tmp_path):
 def test_heads_are_netvlad_with_the_weights_named(feature, weights, assignment):
     maps = torch.rand(4, 64, 3, 3)
     torch.manual_seed(1)
-    told = make_head(feature, _start(), assignment)
+    head = make_head(feature, _start(), assignment)
     torch.manual_seed(1)
     by_hand = NetVLAD(_start(), assignment, weights)
-    torch.testing.assert_close(told(maps), by_hand(maps), rtol=0, atol=0)
-    assert told(maps).shape == (4, 3 * 64)
-    assert (told.local.kind if told.local else None) == weights
+    torch.testing.assert_close(head(maps), by_hand(maps), rtol=0, atol=0)
+    assert head(maps).shape == (4, 3 * 64)
+    assert (head.local.kind if head.local else None) == weights
 
 
 def test_gem_is_pooling_whatever_the_start():
     maps = torch.rand(4, 64, 3, 3)
-    told = make_head("gem", _start(), "v1")
-    torch.testing.assert_close(told(maps), GlobalPooling("gem")(maps))
+    head = make_head("gem", _start(), "v1")
+    torch.testing.assert_close(head(maps), GlobalPooling("gem")(maps))
     cubes = maps.pow(3).mean(dim=(2, 3)).pow(1 / 3)
-    torch.testing.assert_close(told(maps), cubes / cubes.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(head(maps), cubes / cubes.norm(dim=1, keepdim=True))
 
 
 def test_a_head_nobody_knows_is_refused():
@@ -127,12 +127,12 @@ def test_frozen_part_and_block_together_are_the_whole_trunk(recipe, catalogue, p
     with torch.no_grad():
         frozen = torch.nn.Sequential(*layers[:12])(images)
         last = torch.nn.Sequential(*layers[:15 if last_relu else 14])(images)
-        told = trunk.block(torch.from_numpy(trunk.maps[NEEDED]))
+        last_map = trunk.block(torch.from_numpy(trunk.maps[NEEDED]))
     assert trunk.maps.shape == (COUNT, 32, 4, 4)
     np.testing.assert_allclose(trunk.maps[NEEDED], frozen[NEEDED], atol=1e-5)
     assert not trunk.maps[[0, 6, 9, 11]].any()
-    torch.testing.assert_close(told, last[NEEDED], atol=1e-5, rtol=1e-5)
-    assert (told < 0).any() != last_relu
+    torch.testing.assert_close(last_map, last[NEEDED], atol=1e-5, rtol=1e-5)
+    assert (last_map < 0).any() != last_relu
     assert not any(layer.training for layer in (*trunk.frozen, *trunk.block))
 
 
@@ -169,15 +169,15 @@ def test_a_restored_network_is_the_one_that_was_saved(recipe, tmp_path, catalogu
             p.mul_(1 + 0.3 * torch.randn_like(p))
         model.train()(torch.from_numpy(trunk.maps[NEEDED]))        # moves the batch norm's statistics
     torch.save(model.eval().state_dict(), tmp_path / "learned.pt")
-    told = restore_descriptor(tmp_path / "learned.pt", feature, trunk, start, assignment, "cpu")
-    assert not any(module.training for module in told.modules())
+    restored = restore_descriptor(tmp_path / "learned.pt", feature, trunk, start, assignment, "cpu")
+    assert not any(module.training for module in restored.modules())
     learned = extract(model, trunk.maps, trunk.rows)
-    np.testing.assert_array_equal(extract(told, trunk.maps, trunk.rows), learned)
+    np.testing.assert_array_equal(extract(restored, trunk.maps, trunk.rows), learned)
     fresh = Descriptor(trunk.block, make_head(feature, start, assignment)).eval()
     assert np.abs(extract(fresh, trunk.maps, trunk.rows) - learned).max() > 0.01
     assert_same(trunk.block, untouched)
     with torch.no_grad():
-        for p in told.parameters():
+        for p in restored.parameters():
             p.zero_()
     assert_same(trunk.block, untouched)
     assert torch.equal(start.centres, _start().centres)

@@ -26,8 +26,8 @@ def test_a_box_is_stretched_over_the_whole_picture():
     size = 64
     at = (torch.arange(size) + 0.5) / size
     where = torch.stack([at.expand(size, size), at[:, None].expand(size, size), torch.zeros(size, size)])
-    told = warp(where.expand(len(BOXES), -1, -1, -1), crop_maps(BOXES))
-    for one, (left, top, right, bottom) in zip(told, BOXES.tolist(), strict=True):
+    warped = warp(where.expand(len(BOXES), -1, -1, -1), crop_maps(BOXES))
+    for one, (left, top, right, bottom) in zip(warped, BOXES.tolist(), strict=True):
         for channel, low, high in ((0, left, right), (1, top, bottom)):
             expected = (low + at * (high - low)).clamp(at[0], at[-1])       # half a pixel at the rim repeats the border
             expected = expected.expand(size, size) if channel == 0 else expected[:, None].expand(size, size)
@@ -36,8 +36,8 @@ def test_a_box_is_stretched_over_the_whole_picture():
 
 def test_the_full_box_changes_nothing():
     images = torch.rand(3, 3, 17, 17)
-    told = warp(images, crop_maps(np.tile([0.0, 0.0, 1.0, 1.0], (3, 1))))
-    torch.testing.assert_close(told, images, atol=1e-5, rtol=0)
+    warped = warp(images, crop_maps(np.tile([0.0, 0.0, 1.0, 1.0], (3, 1))))
+    torch.testing.assert_close(warped, images, atol=1e-5, rtol=0)
 
 
 def test_what_the_box_holds_is_what_is_seen():
@@ -45,10 +45,10 @@ def test_what_the_box_holds_is_what_is_seen():
     image = torch.full((1, 3, 40, 40), 9.0)
     for colour, (top, left) in enumerate([(4, 10), (4, 20), (14, 10), (14, 20)]):
         image[:, :, top:top + 10, left:left + 10] = colour
-    told = warp(image, crop_maps(np.array([[10 / 40, 4 / 40, 30 / 40, 24 / 40]])))[0, 0]
+    warped = warp(image, crop_maps(np.array([[10 / 40, 4 / 40, 30 / 40, 24 / 40]])))[0, 0]
     for colour, (top, left) in enumerate([(0, 0), (0, 20), (20, 0), (20, 20)]):
-        np.testing.assert_allclose(told[top + 2:top + 18, left + 2:left + 18], colour, atol=1e-4)
-    assert told[1:-1, 1:-1].max() < 3.001
+        np.testing.assert_allclose(warped[top + 2:top + 18, left + 2:left + 18], colour, atol=1e-4)
+    assert warped[1:-1, 1:-1].max() < 3.001
 
 # --- activations of what is inside --------------------------------------------------------------------------------
 
@@ -93,13 +93,14 @@ def trunk() -> FrozenTrunk:
 def _enlarged_and_averaged(image: np.ndarray, left: int, top: int) -> np.ndarray:
     """By hand: linear interpolation between pixels at ¼ and ¾, the mean of the two; beyond the picture its border."""
     weights, last = {-1: 0.125, 0: 0.75, 1: 0.125}, 2 * SIZE - 1
-    told = np.zeros((SIZE, SIZE, 3))
+    averaged = np.zeros((SIZE, SIZE, 3))
     for y in range(SIZE):
         for x in range(SIZE):
             for down, a in weights.items():
                 for across, b in weights.items():
-                    told[y, x] += a * b * image[min(max(top + y + down, 0), last), min(max(left + x + across, 0), last)]
-    return told
+                    row, column = (min(max(at, 0), last) for at in (top + y + down, left + x + across))
+                    averaged[y, x] += a * b * image[row, column]
+    return averaged
 
 
 def _seen(image: np.ndarray) -> np.ndarray:
@@ -108,23 +109,23 @@ def _seen(image: np.ndarray) -> np.ndarray:
 
 def test_activations_are_those_of_pictures_cut_by_hand(catalogue, trunk, pixels, corners):
     rows = np.r_[np.arange(69, 2, -1), [0, 1]]
-    told = cropped_activations(catalogue, rows, trunk)
-    assert told[rows].shape == (69, 3, SIZE, SIZE)
+    activations = cropped_activations(catalogue, rows, trunk)
+    assert activations[rows].shape == (69, 3, SIZE, SIZE)
     for row in (69, 68, 40, 5, 4, 3, 0, 1):     # of the first batch and of the last
         left, top = corners[row]
-        np.testing.assert_allclose(told[np.array([row])][0], _seen(_enlarged_and_averaged(pixels[row], left, top)),
-                                   atol=2e-4)
+        by_hand = _seen(_enlarged_and_averaged(pixels[row], left, top))
+        np.testing.assert_allclose(activations[np.array([row])][0], by_hand, atol=2e-4)
     plain = np.stack([_seen(pixels[row][top:top + SIZE, left:left + SIZE])
                       for row, (left, top) in zip(rows, corners[rows], strict=True)])
     others = np.stack([_seen(pixels[row][::2, ::2]) for row in rows])
-    assert np.abs(told[rows] - plain).mean() < 0.15 * np.abs(told[rows] - others).mean()
+    assert np.abs(activations[rows] - plain).mean() < 0.15 * np.abs(activations[rows] - others).mean()
 
 
 def test_an_image_without_a_box_is_seen_whole(catalogue, trunk, pixels):
     """A table of one's own may leave the cells of a box empty."""
-    told = cropped_activations(catalogue, np.array([5, 2]), trunk)[np.array([2])][0]
+    activations = cropped_activations(catalogue, np.array([5, 2]), trunk)[np.array([2])][0]
     whole = pixels[2].reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(told, _seen(whole), atol=2e-4)
+    np.testing.assert_allclose(activations, _seen(whole), atol=2e-4)
 
 
 def test_a_catalogue_without_boxes_has_nothing_to_cut(catalogue, trunk):

@@ -106,19 +106,19 @@ def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
     schedule = Schedule(1, 1e-12, (), precision="no", select="map")
     history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["candidates"]), data,
                   lambda m: {"map": 0.5}, schedule, tmp_path / "checkpoint")
-    told = history.iloc[0]
-    assert told["triplets"] == pytest.approx(expected, rel=1e-6)
-    assert told["images_per_second"] == pytest.approx(13 / told["seconds"], rel=1e-6)
+    means = history.iloc[0]
+    assert means["triplets"] == pytest.approx(expected, rel=1e-6)
+    assert means["images_per_second"] == pytest.approx(13 / means["seconds"], rel=1e-6)
 
 
 def test_positions_stand_for_the_rows_that_were_mined(tmp_path):
     """Mined by hand at once: no refresh inside the epoch, all with the features of the network in eval mode."""
     batches = _batches(tmp_path, interval=1000, seed=4)
-    told = list(batches.epoch(0))
-    order = np.concatenate([batch["indices"].numpy() for batch in told])
+    drawn = list(batches.epoch(0))
+    order = np.concatenate([batch["indices"].numpy() for batch in drawn])
     mined = _mining().mine(order, _features(batches.model), Memory(), (4, 0, 0))
-    assert [one for batch in told for one in _rows_of(batch)] == _plain(mined)
-    for batch in told:
+    assert [one for batch in drawn for one in _rows_of(batch)] == _plain(mined)
+    for batch in drawn:
         assert [one[0] for one in _rows_of(batch)] == batch["indices"].tolist()
         used = {row for query, p, hard, n, ambiguous in _rows_of(batch) for row in (query, p, *hard, n, *ambiguous)}
         assert len(batch["activations"]) == len(used)
@@ -171,10 +171,10 @@ def test_memory_outlives_an_epoch(tmp_path):
     batches, memory = _batches(tmp_path, interval=1000), Memory()
     features, forgetful = _features(batches.model), 0
     for epoch in range(3):
-        told = _all_rows(batches, epoch)
-        order = np.array([one[0] for one in told])
-        assert told == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
-        forgetful += told != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
+        asked = _all_rows(batches, epoch)
+        order = np.array([one[0] for one in asked])
+        assert asked == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
+        forgetful += asked != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
     assert forgetful == 2
     assert len(list((tmp_path / "kept").glob("*.npz"))) == 2        # of the last epoch, and for the next
 
@@ -193,9 +193,9 @@ def test_a_resumed_training_mines_what_an_undisturbed_one_does(tmp_path, stopped
     again = _batches(tmp_path / "stopped")
     assert [_all_rows(again, epoch) for epoch in (1, 2)] == whole[1:]
     after = _batches(tmp_path / "stopped")          # all epochs done, killed while the notebook drew its figures
-    for told in (again, after):
-        assert [e for e, *_ in told.mined_log] == [e for e, *_ in undisturbed.mined_log]
-        assert _plain(c for _, _, c in told.mined_log) == _plain(c for _, _, c in undisturbed.mined_log)
+    for resumed in (again, after):
+        assert [e for e, *_ in resumed.mined_log] == [e for e, *_ in undisturbed.mined_log]
+        assert _plain(c for _, _, c in resumed.mined_log) == _plain(c for _, _, c in undisturbed.mined_log)
     assert after.mined_log[0][2].positive_rank == undisturbed.mined_log[0][2].positive_rank
     # All but the refresh right after the stop, whose predecessor's features are gone.
     assert set(after.drift) == set(undisturbed.drift) - {undisturbed.drift[3]}

@@ -1,4 +1,4 @@
-"""What is told about learned search, against loops: names, features side by side, expansion, scores, Table 4."""
+"""Scores of a search against loops: as it is, among distractors, inside a class, expanded; and rows of tables."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from shoplens.search.activations import RowFeatures
 from shoplens.search.descriptors import QueryGalleryFeatures
 from shoplens.search.protocols import SearchProtocol, SearchSplit
-from shoplens.search.scoring import gain_row, score, score_among, score_inside, score_rows
+from shoplens.search.scoring import gain_row, score, score_among, score_expanded, score_inside, score_rows
 from shoplens.search.whitening import Whitening
 
 ITEMS = np.r_[np.repeat(np.arange(6), 8), [-1, -1, -1]]     # the last three show nobody knows what
@@ -37,7 +37,7 @@ def _strangers(features, count=25, seed=1) -> np.ndarray:
 def _loop(features, split, k, strangers=(), classes=None) -> tuple[list, list, list]:
     """AP@k, ACC@k and ids of every query, image by image. strangers: features, numbered after the last row. classes:
     of queries and of gallery images, where only images of the query's are looked at."""
-    own, told = SPLITS[split], ([], [], [])
+    own, scores = SPLITS[split], ([], [], [])
     for place, query in enumerate(own.queries):
         looked_at = [(row, features[row]) for g, row in enumerate(own.gallery)
                      if row != query and (classes is None or classes[0][place] == classes[1][g])]
@@ -46,10 +46,10 @@ def _loop(features, split, k, strangers=(), classes=None) -> tuple[list, list, l
         found = sorted(away, key=lambda one: (away[one], one))[:k]    # noqa: B023
         hits = [one < len(ITEMS) and ITEMS[one] == ITEMS[query] for one in found]
         relevant = sum(ITEMS[row] == ITEMS[query] for row in own.gallery if row != query)
-        told[0].append(sum(sum(hits[:i + 1]) / (i + 1) for i in range(len(hits)) if hits[i]) / min(k, relevant))
-        told[1].append(any(hits))
-        told[2].append(found + [-1] * (k - len(found)))
-    return told
+        scores[0].append(sum(sum(hits[:i + 1]) / (i + 1) for i in range(len(hits)) if hits[i]) / min(k, relevant))
+        scores[1].append(any(hits))
+        scores[2].append(found + [-1] * (k - len(found)))
+    return scores
 
 
 # --- scores -------------------------------------------------------------------------------------------------------
@@ -107,10 +107,10 @@ def test_whitening_meets_every_feature_on_its_way():
     features = _features()
     strangers = _strangers(features)
     whitening = Whitening.fit(features, 4)
-    told = score_among(features, PROTOCOL, "test", _chunks(strangers, 10), 20, whitening.apply)
+    whitened = score_among(features, PROTOCOL, "test", _chunks(strangers, 10), 20, whitening.apply)
     by_loop = _loop(whitening.apply(features), "test", 20, whitening.apply(strangers))
-    np.testing.assert_allclose(told[0], by_loop[0], atol=1e-9)
-    assert np.abs(told[0] - score_among(features, PROTOCOL, "test", _chunks(strangers, 10), 20)[0]).max() > 0.01
+    np.testing.assert_allclose(whitened[0], by_loop[0], atol=1e-9)
+    assert np.abs(whitened[0] - score_among(features, PROTOCOL, "test", _chunks(strangers, 10), 20)[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
@@ -157,10 +157,23 @@ def test_queries_from_one_source_and_gallery_from_another():
         features[np.r_[own.gallery[:3], own.queries[0]]]
 
 
+def test_an_expanded_search_equals_a_loop():
+    """Each query becomes the sum of itself and its first results, weighted by the cube of their similarity."""
+    features, own, split = _features(), SPLITS["test"], "test"
+    np.testing.assert_array_equal(score_expanded(features, PROTOCOL, split, 0), score(features, PROTOCOL, split)[0])
+    grown = features.astype(float).copy()
+    for query, found in zip(own.queries, _loop(features, split, 3)[2], strict=True):
+        for row in found:
+            grown[query] += max(0.0, float(features[query] @ features[row]))**3 * features[row]
+    precision = score_expanded(features, PROTOCOL, split, 3)
+    np.testing.assert_allclose(precision, score(_unit(grown), PROTOCOL, split)[0], atol=1e-9)
+    assert np.abs(precision - score(features, PROTOCOL, split)[0]).max() > 0.01
+
+
 # --- rows of tables -----------------------------------------------------------------------------------------------
 
 
-def test_score_rows_are_the_means_with_what_was_told():
+def test_score_rows_are_the_means_with_the_columns_given():
     precision, accuracy = np.array([0.2, 0.4, 0.9]), np.array([True, False, True])
     rows = score_rows(precision, accuracy, np.array([0, 0, 1]), 20, 50, protocol="known", seed=3)
     assert [row["metric"] for row in rows] == ["MAP@20", "ACC@20"]
@@ -175,21 +188,21 @@ def test_score_rows_are_the_means_with_what_was_told():
     ([0.0, 0.0, 0.0], "inside the noise"), ([0.0, 0.0, 0.9], "inside the noise"), ([0.1, np.nan, 0.2], "better")])
 def test_a_gain_is_one_where_its_interval_leaves_out_zero(gains, verdict):
     before = np.array([0.5, 0.3, 0.6])
-    told = gain_row(before + gains, before, np.arange(3), 1000, selection="20th", against="closest")
-    assert told["verdict"] == verdict
-    assert told["value"] == pytest.approx(np.nanmean(gains))
-    assert (told["selection"], told["against"]) == ("20th", "closest")
+    row = gain_row(before + gains, before, np.arange(3), 1000, selection="20th", against="closest")
+    assert row["verdict"] == verdict
+    assert row["value"] == pytest.approx(np.nanmean(gains))
+    assert (row["selection"], row["against"]) == ("20th", "closest")
 
 
 def test_a_gain_over_seeds_is_none_where_a_seed_disagrees():
     before = np.array([[0.5, 0.3, 0.6], [0.4, 0.4, 0.4]])
     agreed, split = before + [[0.1], [0.3]], before + [[0.3], [-0.05]]
     each = np.arange(3)
-    told = gain_row(agreed, before, each, 100)
-    assert (told["verdict"], told["value"]) == ("better", pytest.approx(0.2))
-    assert (told["low"], told["high"]) == (pytest.approx(0.1), pytest.approx(0.3))      # every query gains the same
-    told = gain_row(split, before, each, 100)
-    assert (told["verdict"], told["value"]) == ("inside the noise", pytest.approx(0.125))
+    row = gain_row(agreed, before, each, 100)
+    assert (row["verdict"], row["value"]) == ("better", pytest.approx(0.2))
+    assert (row["low"], row["high"]) == (pytest.approx(0.1), pytest.approx(0.3))      # every query gains the same
+    row = gain_row(split, before, each, 100)
+    assert (row["verdict"], row["value"]) == ("inside the noise", pytest.approx(0.125))
     assert gain_row(agreed[:1], before[:1], each, 100) == gain_row(agreed[0], before[0], each, 100)
 
 
@@ -198,5 +211,5 @@ def test_queries_of_one_product_are_one_chance():
     before, items = np.zeros(40), np.repeat([0, 1], 20)
     gains = np.where(items == 0, 0.3, -0.1)
     assert gain_row(before + gains, before, np.arange(40), 1000)["verdict"] == "better"
-    told = gain_row(before + gains, before, items, 1000)
-    assert (told["verdict"], told["low"], told["high"]) == ("inside the noise", pytest.approx(-0.1), pytest.approx(0.3))
+    row = gain_row(before + gains, before, items, 1000)
+    assert (row["verdict"], row["low"], row["high"]) == ("inside the noise", pytest.approx(-0.1), pytest.approx(0.3))

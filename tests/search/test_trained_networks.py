@@ -78,10 +78,10 @@ PRINTED = {("global", "train"): "0.316 0.595 0.781 0.846", ("global", "val"): "0
 
 
 def test_the_papers_table_4_comes_out_as_it_is_printed():
-    told = as_in_table4(paper_table("p2_table4").assign(protocol="AlibabaM", seed=0))
-    assert list(told) == ["protocol", "feature", "split", "pre-trained", "closest", "20th", "20th+Pos10"]
-    assert len(told) == 4
-    for row in told.values.tolist():
+    table = as_in_table4(paper_table("p2_table4").assign(protocol="AlibabaM", seed=0))
+    assert list(table) == ["protocol", "feature", "split", "pre-trained", "closest", "20th", "20th+Pos10"]
+    assert len(table) == 4
+    for row in table.values.tolist():
         assert row[0] == "AlibabaM"
         assert row[3:] == PRINTED[row[1], row[2]].split()
 
@@ -92,10 +92,10 @@ def test_table_4_has_means_and_deviations_over_seeds_and_empty_cells():
             ("unseen", "G", "val", "closest", 0, 0.5), ("unseen", "G", "val", "5th", 0, 0.7),
             ("unseen", "G", "test", "pre-trained", 0, 0.1)]
     table = pd.DataFrame(rows, columns=["protocol", "feature", "split", "selection", "seed", "value"])
-    told = as_in_table4(table)
+    shown = as_in_table4(table)
     # Selections the paper does not have come last.
-    assert list(told) == ["protocol", "feature", "split", "pre-trained", "closest", "20th", "5th"]
-    cells = {tuple(row[:3]): row[3:] for row in told.values.tolist()}
+    assert list(shown) == ["protocol", "feature", "split", "pre-trained", "closest", "20th", "5th"]
+    cells = {tuple(row[:3]): row[3:] for row in shown.values.tolist()}
     assert cells == {("items", "G", "val"): ["", "0.250", "0.360 ± 0.060", ""],
                      ("unseen", "G", "val"): ["", "0.500", "", "0.700"],
                      ("unseen", "G", "test"): ["0.100", "", "", ""]}

@@ -24,9 +24,9 @@ def _projected(whitening: Whitening, features: np.ndarray) -> np.ndarray:
 def test_the_whitened_sample_has_the_identity_as_its_covariance(count, width, dimensions):
     sample = _spread(count, width)
     whitening = Whitening.fit(sample, dimensions)
-    told = _projected(whitening, sample)
-    np.testing.assert_allclose(told.mean(axis=0), 0, atol=1e-3)
-    np.testing.assert_allclose(np.cov(told.T), np.eye(dimensions), atol=2e-3)
+    projected = _projected(whitening, sample)
+    np.testing.assert_allclose(projected.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(np.cov(projected.T), np.eye(dimensions), atol=2e-3)
     assert whitening.projection.dtype == whitening.mean.dtype == np.float32
 
 
@@ -40,8 +40,8 @@ def test_scikit_learn_whitens_alike_up_to_signs(count, width):
     ours = _projected(whitening, others)
     signs = np.sign((ours * theirs).sum(axis=0))
     np.testing.assert_allclose(ours, theirs * signs, atol=5e-3)
-    told = whitening.apply(others)
-    np.testing.assert_allclose(told, theirs * signs / np.linalg.norm(theirs, axis=1, keepdims=True), atol=5e-3)
+    whitened = whitening.apply(others)
+    np.testing.assert_allclose(whitened, theirs * signs / np.linalg.norm(theirs, axis=1, keepdims=True), atol=5e-3)
 
 
 def test_the_dual_form_gives_what_the_covariance_gives():
