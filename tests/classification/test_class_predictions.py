@@ -54,6 +54,7 @@ def test_classes_are_the_earlier_networks_best(catalogue, pixels, scratch_root, 
         logits = {name: values.numpy() for name, values in model(images).items()}
     parameters = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": SIZE,
                   "ATTENTION": attention}
+    assert open_run(monkeypatch, {"05_other": ["05_other"]}).inputs("05_bmtl_rl") == []
     run = open_run(monkeypatch, {"05_bmtl_rl": ["05_bmtl_rl-s2", "05_bmtl_rl-s4"]})
     publish(run, "05_bmtl_rl-s2", {"parameters": parameters}, model.state_dict())
     recipe = multitask_recipe(run, run.inputs("05_bmtl_rl")[0], catalogue)

@@ -1,12 +1,21 @@
 """The networks of notebook 09: their names, what they are compared with, and Table 4."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from earlier_runs import open_run, publish
+from torch import nn
 
 from shoplens.classification.comparison import paper_table
+from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit
+from shoplens.search.networks import FrozenTrunk
+from shoplens.search.protocols import SearchProtocol, SearchSplit
 from shoplens.search.trained_networks import (
     SELECTIONS,
+    Bench,
     TrainedNetwork,
     as_in_table4,
     counterpart,
@@ -68,6 +77,52 @@ def test_trained_networks_are_what_their_records_say(scratch_root, monkeypatch):
                 ("09_c", "08_other", "gem", "20th+Pos10", 0, 0)]
     assert found == [TrainedNetwork(*one, run.results / "artefacts" / one[0] / "model.pt") for one in expected]
     assert [one.feature for one in found] == ["L-norm", "G", "L", "gem"]
+
+
+# --- the networks of a protocol -----------------------------------------------------------------------------------
+
+
+def _network(run: str, kind: str, selection: str, seed=0, repeat=0) -> TrainedNetwork:
+    return TrainedNetwork(run, "08_start", kind, selection, seed, repeat, Path(run))
+
+
+def test_the_best_of_a_feature_learned_from_the_last_selection_there_is():
+    networks = (_network("a", "global", "closest"), _network("b", "global", "20th"),
+                _network("b-s1", "global", "20th", seed=1), _network("c", "global", "20th, plain"),
+                _network("d", "relu", "closest"), _network("e", "global", "20th+Pos10", repeat=1),
+                _network("f", "norm", "12th"))
+    bench = Bench(None, None, None, "v1", networks, "cpu")
+    assert {seed: one.run for seed, one in bench.best("G").items()} == {0: "b", 1: "b-s1"}
+    assert {seed: one.run for seed, one in bench.best("G", repeat=1).items()} == {0: "e"}
+    assert {seed: one.run for seed, one in bench.best("L").items()} == {0: "d"}
+    assert bench.best("L-norm") == bench.best("gem") == {}
+
+
+def test_a_bench_restores_each_network_once_and_keeps_features_of_test_alone(tmp_path):
+    torch.manual_seed(0)
+    maps = np.random.default_rng(0).normal(size=(9, 4, 2, 2)).astype(np.float32)
+    init = NetVLADInit(torch.randn(3, 5), 2.0, torch.ones(5) / 5**0.5)
+    block = nn.Conv2d(4, 5, 1)
+    learned = Descriptor(nn.Conv2d(4, 5, 1), NetVLAD(init, "v1", "relu")).eval()
+    torch.save(learned.state_dict(), tmp_path / "model.pt")
+    splits = {"val": SearchSplit(np.array([0]), np.array([2, 3])), "test": SearchSplit(np.array([8, 1]), np.array([4]))}
+    protocol = SearchProtocol("items", np.array([5, 6, 5, 6, 5, 6, 5, 6, 5]), splits)
+    trunk = FrozenTrunk(None, None, None, block, None, maps, np.arange(9))
+    network = TrainedNetwork("09_toy", "08_toy", "relu", "20th", 0, 0, tmp_path / "model.pt")
+    bench = Bench(protocol, trunk, init, "v1", (network,), "cpu")
+    assert bench.products().tolist() == [5, 6]
+    assert bench.model(network) is bench.model(network)
+    assert bench.features(network, "test") is bench.features(network, "test")
+    assert bench.features(network, "val") is not bench.features(network, "val")
+    before = Descriptor(block, NetVLAD(init, "v1", "relu")).eval()
+    for split, own in splits.items():
+        rows = np.r_[own.queries, own.gallery]
+        for features, model in ((bench.features(network, split), learned), (bench.features_before("L", split), before)):
+            with torch.no_grad():
+                np.testing.assert_allclose(features[rows], model(torch.from_numpy(maps[rows])), atol=1e-6)
+    with torch.no_grad():
+        other = before(torch.from_numpy(2 * maps[own.queries] + 1))
+    np.testing.assert_allclose(bench.features_before("L", "test", 2 * maps + 1)[own.queries], other, atol=1e-6)
 
 
 # --- Table 4 ------------------------------------------------------------------------------------------------------
