@@ -1,4 +1,4 @@
-"""What an earlier multitask network predicts for the queries and the gallery of a search."""
+"""A trained multitask network rebuilt, and what it predicts for the queries and the gallery of a search."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,16 @@ import torch
 from earlier_runs import open_run, publish
 from pictures import picture
 from PIL import Image
+from trainings import assert_same
 
-from shoplens.classification.class_predictions import predicted_classes
+from shoplens.classification.class_predictions import MultitaskRecipe, predicted_classes, restore_multitask
 from shoplens.data.catalogue import Catalogue
 from shoplens.data.images import normalise
 from shoplens.models.attention import attend
 from shoplens.models.backbones import HALF, load_backbone
 from shoplens.models.multitask import MultitaskClassifier
 from shoplens.search.protocols import SearchSplit
-from shoplens.study.recorded import multitask_recipe
+from shoplens.study.recorded_networks import multitask_recipe
 
 SIZE, COUNT = 16, 70        # more than a batch
 
@@ -64,3 +65,21 @@ def test_classes_are_the_earlier_networks_best(catalogue, pixels, scratch_root, 
             classes = predicted_classes(recipe, catalogue, rows, layer, "cpu")
             assert classes.tolist() == [one.index(max(one)) for one in scores]
         assert len(set(classes)) > 1
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("branch", ["two_layer", "parallel"])
+def test_a_multitask_network_is_the_one_that_was_saved(tmp_path, attention, branch):
+    categories, attributes = {"root": 2, "leaf": 4}, {"shade": 2, "size": 3}
+    torch.manual_seed(1)
+    backbone = load_backbone("small_vgg", False, width=0.25)
+    backbone = attend(backbone, SIZE) if attention else backbone
+    model = MultitaskClassifier(backbone, categories, attributes, branch)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    recipe = MultitaskRecipe("small_vgg", False, 0.25, SIZE, tmp_path / "model.pt", attention, ("root", "leaf"),
+                             ("shade", "size"), branch)
+    built_on, restored = restore_multitask(recipe, categories, attributes)
+    assert_same(restored, model.state_dict())
+    assert not any(module.training for module in restored.modules())
+    assert built_on.mean == backbone.mean
+    assert list(restored(torch.rand(1, 3, SIZE, SIZE))) == ["root", "leaf", "shade", "size"]

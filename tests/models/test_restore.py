@@ -1,4 +1,4 @@
-"""Trained networks rebuilt: the trunk of a classifier, and a multitask network with all its tasks."""
+"""The trunk of a trained classifier rebuilt."""
 
 from dataclasses import replace
 
@@ -7,11 +7,9 @@ import torch
 from safetensors.torch import save_file
 from trainings import assert_same
 
-from shoplens.models.attention import attend
 from shoplens.models.backbones import load_backbone
 from shoplens.models.flat import FlatClassifier
-from shoplens.models.multitask import MultitaskClassifier
-from shoplens.models.restore import MultitaskRecipe, TrunkRecipe, restore_multitask, restore_trunk
+from shoplens.models.restore import TrunkRecipe, restore_trunk
 
 SIDE = 32
 FRESH = TrunkRecipe("small_vgg", False, 0.25, SIDE)
@@ -55,21 +53,3 @@ def test_published_weights_are_those_of_the_file(tmp_path, monkeypatch):
     restored = restore_trunk(TrunkRecipe("squeezenet1_1", True, 1.0, SIDE))
     assert_same(restored.trunk, {name.removeprefix("features."): value for name, value in published.items()})
     assert restored.weights["file"] == "squeezenet1_1_imagenet.safetensors"
-
-
-@pytest.mark.parametrize("attention", [False, True])
-@pytest.mark.parametrize("branch", ["two_layer", "parallel"])
-def test_a_multitask_network_is_the_one_that_was_saved(tmp_path, attention, branch):
-    categories, attributes = {"root": 2, "leaf": 4}, {"shade": 2, "size": 3}
-    torch.manual_seed(1)
-    backbone = load_backbone("small_vgg", False, width=0.25)
-    backbone = attend(backbone, SIDE) if attention else backbone
-    model = MultitaskClassifier(backbone, categories, attributes, branch)
-    torch.save(model.state_dict(), tmp_path / "model.pt")
-    recipe = MultitaskRecipe("small_vgg", False, 0.25, SIDE, attention, tmp_path / "model.pt", ("root", "leaf"),
-                             ("shade", "size"), branch)
-    built_on, restored = restore_multitask(recipe, categories, attributes)
-    assert_same(restored, model.state_dict())
-    assert not any(module.training for module in restored.modules())
-    assert built_on.mean == backbone.mean
-    assert list(restored(torch.rand(1, 3, SIDE, SIDE))) == ["root", "leaf", "shade", "size"]

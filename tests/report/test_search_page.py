@@ -23,7 +23,7 @@ from shoplens.models.multitask import MultitaskClassifier
 from shoplens.report import search_page
 from shoplens.report.search_page import SearchResults, Task
 from shoplens.search.protocols import SearchProtocol, SearchSplit
-from shoplens.study.recorded import multitask_recipe
+from shoplens.study.recorded_networks import multitask_recipe
 
 NASTY = '</script><b onclick="x">tee & co'
 LEAVES = [NASTY, "boot", NASTY, "boot", NASTY, "boot"]

@@ -23,7 +23,7 @@ from shoplens.search.trained_networks import (
     feature_name,
     selection_name,
 )
-from shoplens.study.recorded_search import trained_networks
+from shoplens.study.recorded_networks import trained_networks
 
 # --- names --------------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from earlier_runs import open_run, publish
 
+from shoplens.classification.class_predictions import MultitaskRecipe
 from shoplens.data.catalogue import Catalogue
-from shoplens.models.restore import MultitaskRecipe
-from shoplens.study.recorded import multitask_recipe, trunk_recipe
+from shoplens.study.recorded_networks import multitask_recipe
+from shoplens.study.recorded_trunk import trunk_recipe
 
 KNOWN = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 32, "ATTENTION": True}
 OF_START = KNOWN | {"TRUNK_FROM": "02_bcnn", "LAST_RELU": False}
@@ -99,4 +100,4 @@ def test_a_multitask_network_has_the_tasks_it_was_trained_for(catalogue, scratch
     publish(run, "06_toy-s2", {"parameters": KNOWN | more}, {})
     weights = run.results / "artefacts" / "06_toy-s2" / "model.pt"
     assert multitask_recipe(run, "06_toy-s2", catalogue) == MultitaskRecipe(
-        "small_vgg", False, 0.25, 32, True, weights, layers, attributes, branch)
+        "small_vgg", False, 0.25, 32, weights, True, layers, attributes, branch)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from shoplens.classification.class_predictions import predict_logits
+from shoplens.classification.class_predictions import MultitaskRecipe, predict_logits
 from shoplens.data.catalogue import Catalogue
 from shoplens.data.images import decode
-from shoplens.models.restore import MultitaskRecipe
 from shoplens.search.nearest import rank
 from shoplens.search.protocols import SearchProtocol
 from shoplens.statistics.average_precision import average_precision
