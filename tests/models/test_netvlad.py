@@ -110,7 +110,8 @@ def test_the_two_assignments_agree_on_centres_of_unit_length():
     # −α‖x − c‖² = 2α c·x − α(1 + ‖c‖²), and the last term is the same for all centres there.
     start = _start()
     unit = start.centres / start.centres.norm(dim=1, keepdim=True)
-    first, second = (_net(a, start=NetVLADInit(unit, alpha, start.direction)) for a, alpha in (("v1", 4.0), ("v2", 2.0)))
+    first, second = (_net(assignment, start=NetVLADInit(unit, alpha, start.direction))
+                     for assignment, alpha in (("v1", 4.0), ("v2", 2.0)))
     torch.testing.assert_close(first(_maps(2, 5, 3, 3)), second(_maps(2, 5, 3, 3)))
 
 
@@ -340,9 +341,9 @@ def test_the_generalised_mean_stands_dead_and_loud_channels(p, fill):
     with torch.no_grad():
         gem.p.fill_(p)
     by_hand = maps.double().clamp_min(1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
-    told = gem(maps.requires_grad_())
-    torch.testing.assert_close(told.double(), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6, rtol=1e-5)
-    told[:, 0].sum().backward()
+    pooled = gem(maps.requires_grad_())
+    torch.testing.assert_close(pooled.double(), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6, rtol=1e-5)
+    pooled[:, 0].sum().backward()
     assert torch.isfinite(gem.p.grad)
     assert torch.isfinite(maps.grad).all()
 

@@ -14,16 +14,15 @@ from browser import BROWSER, QUIET, browser
 from earlier_runs import open_run, publish
 from pictures import picture_files
 from PIL import Image
-from torch import nn
 
 from shoplens.data.catalogue import Catalogue
 from shoplens.data.images import normalise, open_store
 from shoplens.models.attention import attend
 from shoplens.models.backbones import HALF, load_backbone
 from shoplens.models.multitask import MultitaskClassifier
-from shoplens.models.netvlad import Descriptor, NetVLAD, initialise
+from shoplens.recorded.networks import multitask_recipe
 from shoplens.report import search_page
-from shoplens.report.search_page import Answers, Task
+from shoplens.report.search_page import SearchResults, Task
 from shoplens.search.protocols import SearchProtocol, SearchSplit
 
 NASTY = '</script><b onclick="x">tee & co'
@@ -49,13 +48,13 @@ def catalogue(tmp_path) -> Catalogue:
                            licence="none")
 
 
-def _answers() -> list[Answers]:
+def _rankings() -> list[SearchResults]:
     return [search_page.search(features, PROTOCOL, "test", 4, name, f"of {name}")
             for name, features in (("Off the shelf", BEFORE), ("Learned", AFTER))]
 
 
 def _data(catalogue, chosen=(0, 1), **more) -> dict:
-    return search_page.page_data(catalogue, PROTOCOL, "test", np.array(chosen), _answers(), **more)
+    return search_page.page_data(catalogue, PROTOCOL, "test", np.array(chosen), _rankings(), **more)
 
 
 # --- what is found ------------------------------------------------------------------------------------------------
@@ -63,11 +62,11 @@ def _data(catalogue, chosen=(0, 1), **more) -> dict:
 
 def test_a_ranking_is_that_by_hand():
     """Query 0 at 0: gallery at 2, 4, 3, 1, so rows 5, 2, 4, 3. Query 1 at 5: rows 3, 4, 2, 5."""
-    told = _answers()[0]
-    assert told.ids.tolist() == [[5, 2, 4, 3], [3, 4, 2, 5]]
-    assert told.distances.tolist() == [[1, 4, 9, 16], [1, 4, 9, 16]]
-    assert told.hits.tolist() == [[False, True, True, False], [True, False, False, False]]
-    assert told.precision.tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2, 1.0])
+    ranking = _rankings()[0]
+    assert ranking.ids.tolist() == [[5, 2, 4, 3], [3, 4, 2, 5]]
+    assert ranking.distances.tolist() == [[1, 4, 9, 16], [1, 4, 9, 16]]
+    assert ranking.hits.tolist() == [[False, True, True, False], [True, False, False, False]]
+    assert ranking.precision.tolist() == pytest.approx([(1 / 2 + 2 / 3) / 2, 1.0])
 
 
 def test_frames_distances_and_scores_reach_the_page_in_order(catalogue):
@@ -79,7 +78,7 @@ def test_frames_distances_and_scores_reach_the_page_in_order(catalogue):
         "precision": pytest.approx(7 / 12, abs=1e-4),
         "results": [[row, distance, ITEMS[row] == 7] for row, distance in zip(rows, [1, 4, 9, 16], strict=True)]}
     assert [query["relevant"] for query in data["queries"]] == [2, 1]
-    assert [told["mean"] for told in data["rankings"]] == [pytest.approx(19 / 24, abs=1e-4), 1.0]
+    assert [ranking["mean"] for ranking in data["rankings"]] == [pytest.approx(19 / 24, abs=1e-4), 1.0]
     assert (data["k"], data["asked"], data["gallery"]) == (4, 2, 4)
 
 
@@ -93,9 +92,9 @@ def test_chosen_queries_are_those_shown(catalogue):
 
 
 def test_a_gallery_smaller_than_k_leaves_no_empty_frames(catalogue):
-    answers = [search_page.search(BEFORE, PROTOCOL, "test", 6, name, "") for name in "ab"]
-    data = search_page.page_data(catalogue, PROTOCOL, "test", np.array([0, 1]), answers)
-    assert [len(told["results"]) for query in data["queries"] for told in query["rankings"]] == [4] * 4
+    rankings = [search_page.search(BEFORE, PROTOCOL, "test", 6, name, "") for name in "ab"]
+    data = search_page.page_data(catalogue, PROTOCOL, "test", np.array([0, 1]), rankings)
+    assert [len(one["results"]) for query in data["queries"] for one in query["rankings"]] == [4] * 4
     search_page.embed(data)
 
 
@@ -111,13 +110,13 @@ def test_each_thumbnail_is_there_once_and_is_its_picture(catalogue):
 
 @pytest.mark.parametrize(("total", "count"), [(124, 40), (30, 40), (1, 1)])
 def test_queries_are_drawn_once_each_and_the_same_again(total, count):
-    told = search_page.draw_queries(total, count, seed=3)
-    assert len(set(told.tolist())) == len(told) == min(total, count)
-    assert (np.diff(told) > 0).all()
-    assert told.min() >= 0
-    assert told.max() < total
-    np.testing.assert_array_equal(told, search_page.draw_queries(total, count, seed=3))
-    assert total < 100 or not np.array_equal(told, search_page.draw_queries(total, count, seed=4))
+    drawn = search_page.draw_queries(total, count, seed=3)
+    assert len(set(drawn.tolist())) == len(drawn) == min(total, count)
+    assert (np.diff(drawn) > 0).all()
+    assert drawn.min() >= 0
+    assert drawn.max() < total
+    np.testing.assert_array_equal(drawn, search_page.draw_queries(total, count, seed=3))
+    assert total < 100 or not np.array_equal(drawn, search_page.draw_queries(total, count, seed=4))
 
 
 # --- what is said and weighed -------------------------------------------------------------------------------------
@@ -147,21 +146,6 @@ def test_weights_run_from_the_smallest_to_the_largest_of_each_picture(catalogue)
         [[0, 25], [50, 100]], [[100, 100], [100, 100]]]
 
 
-def test_local_weights_are_those_of_the_head_however_many_rows():
-    torch.manual_seed(0)
-    sample = nn.functional.normalize(torch.rand(50, 6), dim=1).numpy()
-    model = Descriptor(nn.Conv2d(4, 6, 1), NetVLAD(initialise(sample, 3), weights="relu")).eval()
-    maps, rows = np.random.default_rng(0).normal(size=(90, 4, 2, 3)).astype(np.float32), np.arange(89, 9, -1)
-    told = search_page.local_weights(model, maps, rows)
-    assert (told.shape, told.dtype) == ((80, 2, 3), np.float32)
-    with torch.no_grad():
-        score = model.head.local.score.weight[0]
-        for place, row in ((0, 89), (70, 19)):
-            at = model.block(torch.from_numpy(maps[row:row + 1]))[0]
-            expected = [[max(0.0, float(score @ at[:, y, x] / at[:, y, x].norm())) for x in range(3)] for y in range(2)]
-            np.testing.assert_allclose(told[place], expected, atol=1e-5)
-
-
 @pytest.mark.parametrize(("name", "attention", "branch"), [
     ("05_bmtl_rl", False, None), ("06_ssmtl_ca", True, "two_layer"), ("06_ssmtl_ca", False, "parallel")])
 def test_multitask_networks_are_asked_as_they_were_trained(catalogue, scratch_root, monkeypatch, name, attention,
@@ -171,12 +155,12 @@ def test_multitask_networks_are_asked_as_they_were_trained(catalogue, scratch_ro
     backbone = attend(backbone, 16) if attention else backbone
     sizes = {"kind": 2, "thing": 2} if branch is None else {"thing": 2}
     model = MultitaskClassifier(backbone, sizes, {"shade": 2} if branch else None, branch or "two_layer").eval()
-    told = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 16, "ATTENTION": attention}
-    told |= {"ATTRIBUTES": [], "BRANCH": branch} if branch else {}
+    parameters = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 16, "ATTENTION": attention}
+    parameters |= {"ATTRIBUTES": [], "BRANCH": branch} if branch else {}
     run = open_run(monkeypatch, {name: [name]})
-    publish(run, name, {"parameters": told}, model.state_dict())
+    publish(run, name, {"parameters": parameters}, model.state_dict())
     rows = np.array([4, 0, 1])
-    tasks = search_page.predict_tasks(run, name, catalogue, rows, "cpu")
+    tasks = search_page.predict_tasks(multitask_recipe(run, name, catalogue), name, catalogue, rows, "cpu")
     images = normalise(open_store(catalogue.files(), 16).images(rows), HALF, HALF)
     with torch.no_grad():
         logits = model(images)
@@ -194,22 +178,22 @@ def test_multitask_networks_are_asked_as_they_were_trained(catalogue, scratch_ro
 
 def test_no_text_ends_the_script_it_stands_in():
     data = {"leaf": NASTY, "other": "<!-- <script>", "line": "a\u2028b"}
-    told = search_page.embed(data)
-    assert "<" not in told
-    assert json.loads(told) == data
+    text = search_page.embed(data)
+    assert "<" not in text
+    assert json.loads(text) == data
     with pytest.raises(ValueError, match="JSON compliant"):
         search_page.embed({"precision": float("nan")})
 
 
 def test_the_page_asks_for_nothing(catalogue):
-    told = search_page.page("Toy <& co>", _data(catalogue, tasks=TASKS, weights=WEIGHTS))
-    code = re.sub(r'"(jpeg|picture)":"[^"]*"', "", told)
+    page = search_page.page("Toy <& co>", _data(catalogue, tasks=TASKS, weights=WEIGHTS))
+    code = re.sub(r'"(jpeg|picture)":"[^"]*"', "", page)
     assert not re.search(r"https?:|//\w+\.|@import|url\(|fetch\(|XMLHttpRequest|import\(", code)
     assert re.findall(r'(?:src|href)="([^"]*)"', code) == ["data:,"]
-    assert "default-src 'none'" in told
-    assert told.count("<title>Toy &lt;&amp; co&gt;</title>") == 1
-    assert "{{" not in told
-    assert json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', told)[1])["k"] == 4
+    assert "default-src 'none'" in page
+    assert page.count("<title>Toy &lt;&amp; co&gt;</title>") == 1
+    assert "{{" not in page
+    assert json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])["k"] == 4
 
 
 # --- in a browser -------------------------------------------------------------------------------------------------
@@ -219,9 +203,9 @@ def test_the_page_asks_for_nothing(catalogue):
 def seen(catalogue, tmp_path):
     """The page as a browser has drawn it. script: run after the page's own."""
     def view(fragment: str = "", script: str = "", width: int = 1000, **more) -> str:
-        told = search_page.page("Toy", _data(catalogue, **({"tasks": TASKS, "weights": WEIGHTS} | more)))
+        page = search_page.page("Toy", _data(catalogue, **({"tasks": TASKS, "weights": WEIGHTS} | more)))
         file = tmp_path / "explore.html"
-        file.write_text(told.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+        file.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
         command = [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
                    "--dump-dom", f"{file.as_uri()}{fragment}"]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -269,8 +253,8 @@ def test_arrows_buttons_and_pictures_pick_too(seen):
       document.body.dataset.wide = [innerWidth, document.documentElement.scrollWidth, broken].join(" ");"""
     dom = seen("#query=1", script, width=500, chosen=(0, 1, 0), tasks=(), weights=WEIGHTS[[0, 1, 0]],
                warning="SMOKE: not a result")
-    told = re.search(r'data-log="([^"]*)"', dom)[1]
-    assert told == "232232131 #query=1&amp;weights=1 217,163,108,0"      # 0.85 · 255 · (1 − share)
+    log = re.search(r'data-log="([^"]*)"', dom)[1]
+    assert log == "232232131 #query=1&amp;weights=1 217,163,108,0"      # 0.85 · 255 · (1 − share)
     width, content, broken = map(int, re.search(r'data-wide="([^"]*)"', dom)[1].split())
     assert content <= width <= 500
     assert broken == 0

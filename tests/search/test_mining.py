@@ -1,12 +1,10 @@
-"""Rank-based candidate selection and its losses (P2 Eq. 3–4) against written-out versions and hand-made rankings."""
+"""Rank-based candidate selection (P2 §3.3) against written-out versions and hand-made rankings."""
 
 import math
 
 import numpy as np
 import pytest
-import torch
 
-from shoplens.search.losses import ambiguous_positive_terms, distance, hard_negative_terms
 from shoplens.search.mining import Candidates, Memory, Mining, refreshes, select
 
 # --- one query ----------------------------------------------------------------------------------------------------
@@ -70,20 +68,20 @@ TO_P, TO_N = np.array([0.5, 0.25, 1.0]), np.array([0.75, 0.5, 0.625, 2.0])
     ({"margin": 0.0, "ambiguous_positives": 10}, 12, [], [13]),
     ({"margin": 4.0, "ambiguous_positives": 2}, 12, [22, 23, 21, 24], [12, 11])])
 def test_select_by_hand(options, positive, hard, ambiguous):
-    told = select(1, P, TO_P, N, TO_N, **options)
-    assert (told.positive, told.nearest_negative) == (positive, 22)
-    assert told.hard_negatives.tolist() == hard
-    assert told.ambiguous_positives.tolist() == ambiguous
-    assert told.positive_rank == min(options.get("positive_rank", 1), 3)
+    chosen = select(1, P, TO_P, N, TO_N, **options)
+    assert (chosen.positive, chosen.nearest_negative) == (positive, 22)
+    assert chosen.hard_negatives.tolist() == hard
+    assert chosen.ambiguous_positives.tolist() == ambiguous
+    assert chosen.positive_rank == min(options.get("positive_rank", 1), 3)
 
 
 def test_equal_distances_rank_by_row_in_whatever_order_they_come():
     for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
-        told = select(1, P[order], np.full(3, 0.5), N[order], np.full(3, 0.5), positive_rank=2, hard_negatives=2,
+        chosen = select(1, P[order], np.full(3, 0.5), N[order], np.full(3, 0.5), positive_rank=2, hard_negatives=2,
                       ambiguous_positives=2)
-        assert (told.positive, told.nearest_negative) == (12, 21)
-        assert told.hard_negatives.tolist() == [21, 22]
-        assert told.ambiguous_positives.tolist() == [11, 12]
+        assert (chosen.positive, chosen.nearest_negative) == (12, 21)
+        assert chosen.hard_negatives.tolist() == [21, 22]
+        assert chosen.ambiguous_positives.tolist() == [11, 12]
 
 
 def test_a_query_needs_a_positive_and_a_negative():
@@ -119,8 +117,8 @@ def _apart(features, a: int, b: int, squared: bool) -> float:
 
 def _sample(query: int, seed, features, **changes) -> list[int]:
     """All negatives that were looked at: with a margin nobody meets and no limit, all are hard."""
-    told = _mining(margin=100.0, hard_negatives=1000, **changes).mine(np.array([query]), features, Memory(), seed)
-    return sorted(told[0].hard_negatives.tolist())
+    mined = _mining(margin=100.0, hard_negatives=1000, **changes).mine(np.array([query]), features, Memory(), seed)
+    return sorted(mined[0].hard_negatives.tolist())
 
 
 @pytest.mark.parametrize("squared", [True, False])
@@ -130,15 +128,16 @@ def test_mining_equals_a_plain_loop_over_queries(squared, sampled):
     mining = _mining(sampled=sampled, squared=squared)
     mined = mining.mine(QUERIES, features, Memory(), (3, 1))
     assert len(mined) == len(QUERIES)
-    for query, told in zip(QUERIES.tolist(), mined, strict=True):
+    for query, candidates in zip(QUERIES.tolist(), mined, strict=True):
         positives = [row for row in GALLERY.tolist() if ITEMS[row] == ITEMS[query] and row != query]
         negatives = [row for row in GALLERY.tolist() if ITEMS[row] != ITEMS[query]]
         if sampled < len(negatives):
             negatives = _sample(query, (3, 1), features, sampled=sampled)
-        _assert_same(told, _written_out(query, {row: _apart(features, query, row, squared) for row in positives},
-                                        {row: _apart(features, query, row, squared) for row in negatives}, 2, 4, 3, 0.1))
-    assert any(len(told.hard_negatives) for told in mined)
-    assert any(len(told.ambiguous_positives) for told in mined)
+        _assert_same(candidates, _written_out(query, {row: _apart(features, query, row, squared) for row in positives},
+                                              {row: _apart(features, query, row, squared) for row in negatives},
+                                              2, 4, 3, 0.1))
+    assert any(len(candidates.hard_negatives) for candidates in mined)
+    assert any(len(candidates.ambiguous_positives) for candidates in mined)
 
 
 def test_plain_and_squared_distances_have_different_violators():
@@ -154,12 +153,13 @@ def test_plain_and_squared_distances_have_different_violators():
 
 def test_a_query_is_never_its_own_positive():
     features = _features()
-    for told in _mining(positive_rank=1, ambiguous_positives=100, margin=4.0).mine(QUERIES, features, Memory(), (0,)):
-        assert told.query not in (told.positive, *told.ambiguous_positives.tolist())
-        assert {ITEMS[told.positive], *ITEMS[told.ambiguous_positives]} == {ITEMS[told.query]}
-        assert ITEMS[told.query] not in ITEMS[told.hard_negatives]
-        assert ITEMS[told.nearest_negative] != ITEMS[told.query]
-        assert set(told.hard_negatives) | {told.positive, told.nearest_negative} <= set(GALLERY)
+    mining = _mining(positive_rank=1, ambiguous_positives=100, margin=4.0)
+    for candidates in mining.mine(QUERIES, features, Memory(), (0,)):
+        assert candidates.query not in (candidates.positive, *candidates.ambiguous_positives.tolist())
+        assert {ITEMS[candidates.positive], *ITEMS[candidates.ambiguous_positives]} == {ITEMS[candidates.query]}
+        assert ITEMS[candidates.query] not in ITEMS[candidates.hard_negatives]
+        assert ITEMS[candidates.nearest_negative] != ITEMS[candidates.query]
+        assert set(candidates.hard_negatives) | {candidates.positive, candidates.nearest_negative} <= set(GALLERY)
 
 
 def test_the_sample_is_drawn_from_all_other_products_without_repetition():
@@ -202,9 +202,9 @@ def test_hard_negatives_are_looked_at_again_though_they_are_not_drawn():
     assert len(lucky) < 20
     memory = Memory({0: np.array([7, 55, 1, 9999])})        # also one that is far, one of the same product, and nobody
     for seed in range(20):
-        told = mining.mine(np.array([0]), features, memory, (seed,))[0]
-        assert told.hard_negatives.tolist() == [7]
-        assert told.nearest_negative == 7
+        candidates = mining.mine(np.array([0]), features, memory, (seed,))[0]
+        assert candidates.hard_negatives.tolist() == [7]
+        assert candidates.nearest_negative == 7
         assert memory.recall(0).tolist() == [7]
     assert memory.recall(1).tolist() == []
 
@@ -228,63 +228,14 @@ def test_memory_survives_new_features_and_lets_go_of_what_no_longer_violates():
     assert dropped > 3
 
 
-# --- losses -------------------------------------------------------------------------------------------------------
-
-
-def _vectors(count=4, seed=0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A query, one image and `count` others: float64 unit vectors that need a gradient."""
-    drawn = torch.randn(count + 2, 5, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
-    drawn = drawn / drawn.norm(dim=1, keepdim=True)
-    return tuple(part.clone().requires_grad_() for part in (drawn[0], drawn[1], drawn[2:]))
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_losses_equal_loops(squared):
-    query, one, many = _vectors(40)
-    to_one = _apart([query.tolist(), one.tolist()], 0, 1, squared)
-    to_many = [_apart([query.tolist(), other], 0, 1, squared) for other in many.tolist()]
-    hard = sum(max(0.0, to_one + 0.3 - far) for far in to_many)
-    ambiguous = sum(max(0.0, far + 0.3 - to_one) for far in to_many)
-    assert hard_negative_terms(query, one, many, 0.3, squared).sum().item() == pytest.approx(hard)
-    assert ambiguous_positive_terms(query, many, one, 0.3, squared).sum().item() == pytest.approx(ambiguous)
-    assert min(hard, ambiguous) > 0
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_gradients_of_the_losses_by_finite_differences(squared):
-    query, one, many = _vectors()
-    assert torch.autograd.gradcheck(lambda q, p, n: hard_negative_terms(q, p, n, 0.3, squared), (query, one, many))
-    assert torch.autograd.gradcheck(lambda q, p, n: ambiguous_positive_terms(q, p, n, 0.3, squared), (query, many, one))
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_nothing_is_lost_and_nothing_moves_where_nothing_violates(squared):
-    near, far = torch.tensor([1.0, 0.0]), torch.tensor([[-1.0, 0.0], [0.0, -1.0]])
-    cases = [(hard_negative_terms, near, near.clone(), far),
-             (ambiguous_positive_terms, near, near.expand(3, 2), far[0]),
-             (hard_negative_terms, near, far[0], far[:0]), (ambiguous_positive_terms, near, far[:0], near.clone())]
-    for terms, *vectors in cases:
-        vectors = [v.clone().requires_grad_() for v in vectors]
-        value = terms(*vectors, 0.1, squared).sum()
-        value.backward()
-        assert value.item() == 0
-        assert all(not v.grad.any() for v in vectors)
-
-
-def test_the_gradient_of_a_plain_distance_to_itself_is_finite():
-    query = torch.ones(3, requires_grad=True)
-    distance(query, query.detach().clone(), squared=False).backward()
-    assert torch.isfinite(query.grad).all()
-
-
 # --- refreshes ----------------------------------------------------------------------------------------------------
 
 
 def test_5780_queries_are_refreshed_six_times_an_epoch_and_then_three_times():
-    told = refreshes(5780, 11)
-    assert told[:5] == [[0, 1000, 2000, 3000, 4000, 5000]] * 5
-    assert told[5:10] == [[0, 2000, 4000]] * 5
-    assert told[10] == [0, 4000]
+    table = refreshes(5780, 11)
+    assert table[:5] == [[0, 1000, 2000, 3000, 4000, 5000]] * 5
+    assert table[5:10] == [[0, 2000, 4000]] * 5
+    assert table[10] == [0, 4000]
 
 
 @pytest.mark.parametrize(("queries", "epochs", "interval", "halve_every", "counts"), [

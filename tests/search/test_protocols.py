@@ -100,9 +100,9 @@ def test_queries_and_gallery_are_those_a_loop_over_the_table_finds(name):
         assert own.queries.tolist() == list(queries)
         assert own.gallery.tolist() == gallery
         assert protocol.relevant(split).tolist() == list(queries.values())
-    told = catalogue.images["item"].tolist()
-    for one, item in zip(protocol.items, told, strict=True):
-        same = [row for row, other in enumerate(told) if _own(item, other)]
+    published = catalogue.images["item"].tolist()
+    for one, item in zip(protocol.items, published, strict=True):
+        same = [row for row, other in enumerate(published) if _own(item, other)]
         assert np.flatnonzero(protocol.items == one).tolist() == same if same else one == -1
 
 

@@ -1,7 +1,6 @@
-"""Epochs of mined queries, their memory and how processes share them; the loss of a batch."""
+"""Epochs of mined queries, their memory and how processes share them."""
 
 import copy
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import nn
 
 from shoplens.data.images import ImageStore
 from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit
-from shoplens.search.activations import TooMuch, check_fits, gibibytes
 from shoplens.search.losses import ranking_loss
 from shoplens.search.mining import Memory, Mining
 from shoplens.search.query_batches import QueryBatches
@@ -108,19 +106,19 @@ def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
     schedule = Schedule(1, 1e-12, (), precision="no", select="map")
     history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["candidates"]), data,
                   lambda m: {"map": 0.5}, schedule, tmp_path / "checkpoint")
-    told = history.iloc[0]
-    assert told["triplets"] == pytest.approx(expected, rel=1e-6)
-    assert told["images_per_second"] == pytest.approx(13 / told["seconds"], rel=1e-6)
+    means = history.iloc[0]
+    assert means["triplets"] == pytest.approx(expected, rel=1e-6)
+    assert means["images_per_second"] == pytest.approx(13 / means["seconds"], rel=1e-6)
 
 
 def test_positions_stand_for_the_rows_that_were_mined(tmp_path):
     """Mined by hand at once: no refresh inside the epoch, all with the features of the network in eval mode."""
     batches = _batches(tmp_path, interval=1000, seed=4)
-    told = list(batches.epoch(0))
-    order = np.concatenate([batch["indices"].numpy() for batch in told])
+    drawn = list(batches.epoch(0))
+    order = np.concatenate([batch["indices"].numpy() for batch in drawn])
     mined = _mining().mine(order, _features(batches.model), Memory(), (4, 0, 0))
-    assert [one for batch in told for one in _rows_of(batch)] == _plain(mined)
-    for batch in told:
+    assert [one for batch in drawn for one in _rows_of(batch)] == _plain(mined)
+    for batch in drawn:
         assert [one[0] for one in _rows_of(batch)] == batch["indices"].tolist()
         used = {row for query, p, hard, n, ambiguous in _rows_of(batch) for row in (query, p, *hard, n, *ambiguous)}
         assert len(batch["activations"]) == len(used)
@@ -173,10 +171,10 @@ def test_memory_outlives_an_epoch(tmp_path):
     batches, memory = _batches(tmp_path, interval=1000), Memory()
     features, forgetful = _features(batches.model), 0
     for epoch in range(3):
-        told = _all_rows(batches, epoch)
-        order = np.array([one[0] for one in told])
-        assert told == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
-        forgetful += told != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
+        asked = _all_rows(batches, epoch)
+        order = np.array([one[0] for one in asked])
+        assert asked == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
+        forgetful += asked != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
     assert forgetful == 2
     assert len(list((tmp_path / "kept").glob("*.npz"))) == 2        # of the last epoch, and for the next
 
@@ -195,9 +193,9 @@ def test_a_resumed_training_mines_what_an_undisturbed_one_does(tmp_path, stopped
     again = _batches(tmp_path / "stopped")
     assert [_all_rows(again, epoch) for epoch in (1, 2)] == whole[1:]
     after = _batches(tmp_path / "stopped")          # all epochs done, killed while the notebook drew its figures
-    for told in (again, after):
-        assert [e for e, *_ in told.mined_log] == [e for e, *_ in undisturbed.mined_log]
-        assert _plain(c for _, _, c in told.mined_log) == _plain(c for _, _, c in undisturbed.mined_log)
+    for resumed in (again, after):
+        assert [e for e, *_ in resumed.mined_log] == [e for e, *_ in undisturbed.mined_log]
+        assert _plain(c for _, _, c in resumed.mined_log) == _plain(c for _, _, c in undisturbed.mined_log)
     assert after.mined_log[0][2].positive_rank == undisturbed.mined_log[0][2].positive_rank
     # All but the refresh right after the stop, whose predecessor's features are gone.
     assert set(after.drift) == set(undisturbed.drift) - {undisturbed.drift[3]}
@@ -234,62 +232,3 @@ def test_a_batch_that_cannot_be_shared_is_refused_by_every_process(tmp_path):
     for rank in range(3):
         with pytest.raises(ValueError, match="a batch of 2 cannot be shared by 3 processes"):
             list(_batches(tmp_path, batch_size=2).epoch(0, "cpu", rank, 3))
-
-
-# --- what fits ----------------------------------------------------------------------------------------------------
-
-
-def test_the_bill_is_told_where_something_does_not_fit():
-    assert gibibytes(2**20, 256) == 1
-    assert gibibytes(3_195_334, 32768, width=2) == pytest.approx(195.03, abs=0.01)     # 209.4 · 10⁹ bytes
-    check_fits({"features": 1.5, "maps": 0.5}, 2.0, "unused")
-    with pytest.raises(TooMuch, match=r"needs 2\.1 GiB \(features 1\.5 GiB, maps 0\.6 GiB\) and 2\.0 GiB may be used: "
-                                      r"take fewer") as told:
-        check_fits({"features": 1.5, "maps": 0.6}, 2.0, "take fewer")
-    assert isinstance(told.value, MemoryError)
-
-
-# --- the loss of a batch ------------------------------------------------------------------------------------------
-
-
-def _candidates(*sets) -> list[dict]:
-    """(query, positive, hard negatives, nearest negative, ambiguous positives), as positions."""
-    return [{"query": q, "positive": p, "hard_negatives": np.array(hard, int), "nearest_negative": n,
-             "ambiguous_positives": np.array(ambiguous, int)} for q, p, hard, n, ambiguous in sets]
-
-
-def _unit_rows(count=8) -> torch.Tensor:
-    drawn = torch.randn(count, 5, dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    return (drawn / drawn.norm(dim=1, keepdim=True)).requires_grad_()
-
-
-@pytest.mark.parametrize("squared", [True, False])
-def test_the_loss_of_a_batch_equals_a_loop(squared):
-    features = _unit_rows()
-    sets = [(0, 1, [2, 3, 4], 2, [1, 5]), (6, 7, [], 3, [7]), (5, 0, [1, 2], 1, [])]
-
-    def apart(a, b):
-        total = sum((x - y)**2 for x, y in zip(features[a].tolist(), features[b].tolist(), strict=True))
-        return total if squared else math.sqrt(total)
-
-    eq3 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, p, hard, _, _ in sets for n in hard)
-    eq4 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, _, _, n, ambiguous in sets for p in ambiguous)
-    violating = sum(apart(q, p) + 0.4 > apart(q, n) for q, p, hard, _, _ in sets for n in hard)
-    violating += sum(apart(q, p) + 0.4 > apart(q, n) for q, _, _, n, ambiguous in sets for p in ambiguous)
-    assert 0 < violating < 8
-    loss, logs = ranking_loss(features, _candidates(*sets), 0.4, squared)
-    assert loss.item() == pytest.approx((eq3 + eq4) / violating)
-    assert {name: value.item() for name, value in logs.items()} == pytest.approx(
-        {"triplets": 8 / 3, "violating": violating / 8, "negative_loss": eq3 / violating,
-         "positive_loss": eq4 / violating}, rel=1e-6)
-    assert min(eq3, eq4) > 0
-    assert torch.autograd.gradcheck(lambda f: ranking_loss(f, _candidates(*sets), 0.4, squared)[0], features)
-
-
-def test_a_batch_without_a_triplet_costs_nothing():
-    features = _unit_rows()
-    loss, logs = ranking_loss(features, _candidates((0, 1, [], 2, []), (3, 4, [], 5, [])))
-    loss.backward()
-    assert loss.item() == 0
-    assert not features.grad.any()
-    assert all(value.item() == 0 for value in logs.values())

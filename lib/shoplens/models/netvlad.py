@@ -34,10 +34,9 @@ def initialise(sample: np.ndarray, clusters: int = 64, *, assignment: str = "v1"
 
     sample: M×C floats of unit length, M ≥ clusters. "v1": α = −log(0.01) / mean gap of the two largest dot products
     with normalised centres; "v2": of the two smallest squared distances. All of the sample is used, and the best of
-    some restarts is taken.
-    Raises ValueError for fewer descriptors than clusters.
+    `restarts` is taken. Raises ValueError for fewer descriptors than clusters.
     """
-    _known(assignment, ASSIGNMENTS, "assignment")
+    _one_of(assignment, ASSIGNMENTS, "assignment")
     sample = np.ascontiguousarray(sample, np.float32)
     if len(sample) < clusters:
         raise ValueError(f"{clusters} centres need at least as many descriptors, got {len(sample)}")
@@ -53,11 +52,12 @@ def initialise(sample: np.ndarray, clusters: int = 64, *, assignment: str = "v1"
     top = np.partition(nearness, -2, axis=1)[:, -2:] if clusters > 1 else np.tile([0.0, 1.0], (len(sample), 1))
     gap = float(np.mean(top[:, 1] - top[:, 0]))
     mean = torch.from_numpy(sample).mean(dim=0)
-    return NetVLADInit(torch.from_numpy(centres.copy()), -math.log(TOP_SHARE) / max(gap, 1e-6), F.normalize(mean, dim=0))
+    alpha = -math.log(TOP_SHARE) / max(gap, 1e-6)
+    return NetVLADInit(torch.from_numpy(centres.copy()), alpha, F.normalize(mean, dim=0))
 
 
 class LocalWeights(nn.Module):
-    """w_i of Eq. 2, one weight a place: descriptors B×N×C → B×N, all ≥ 0.
+    """w_i of Eq. 2, one weight per place: descriptors B×N×C → B×N, all ≥ 0.
 
     kind "relu" (the paper's): ReLU of a 1×1 convolution without bias. "sigmoid": sigmoid in its place. "hidden": a
     hidden layer of C/4 units before it. "norm": the length of the descriptor before normalisation, nothing learned
@@ -66,7 +66,7 @@ class LocalWeights(nn.Module):
 
     def __init__(self, direction: Tensor, kind: str = "relu"):
         super().__init__()
-        self.kind = _known(kind, ATTENTIONS, "attention")
+        self.kind = _one_of(kind, ATTENTIONS, "attention")
         channels = len(direction)
         if kind == "hidden":
             # Starts as the plain layer: hidden pairs hold ±direction, so that their ReLUs add up to x·v.
@@ -94,30 +94,30 @@ class LocalWeights(nn.Module):
 class NetVLAD(nn.Module):
     """Eq. 1, and with `weights` Eq. 2: residuals of descriptors to K centres, softly assigned, summed, normalised.
 
-    start: see `initialise`. assignment: "v1" (what the paper's code base used: softmax of α·c/‖c‖·x) or "v2" (the
+    init: see `initialise`. assignment: "v1" (what the paper's code base used: softmax of α·c/‖c‖·x) or "v2" (the
     formula of its paper: softmax of −α‖x − c‖²). weights: kind of `LocalWeights`, None for the global feature.
     After summing: each centre's residual to unit length (intra-normalisation), then the whole.
     forward: maps B×C×h×w → B×(K·C) of unit length. An image all of whose weights are zero is taken with equal
     weights: a zero vector is at squared distance 1 from every other, closer than an image of cosine below ½.
     """
 
-    def __init__(self, start: NetVLADInit, assignment: str = "v1", weights: str | None = None):
+    def __init__(self, init: NetVLADInit, assignment: str = "v1", weights: str | None = None):
         super().__init__()
-        self.assignment = _known(assignment, ASSIGNMENTS, "assignment")
-        centres = start.centres.clone()
+        self.assignment = _one_of(assignment, ASSIGNMENTS, "assignment")
+        centres = init.centres.clone()
         self.centres = nn.Parameter(centres)
         if assignment == "v1":
             self.assign = nn.Linear(centres.shape[1], len(centres), bias=False)
-            scale = start.alpha / centres.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            scale = init.alpha / centres.norm(dim=1, keepdim=True).clamp_min(1e-12)
             first = scale * centres
         else:
             self.assign = nn.Linear(centres.shape[1], len(centres))
-            first = 2 * start.alpha * centres
+            first = 2 * init.alpha * centres
         with torch.no_grad():
             self.assign.weight.copy_(first)
             if assignment == "v2":
-                self.assign.bias.copy_(-start.alpha * centres.square().sum(dim=1))
-        self.local = LocalWeights(start.direction, weights) if weights else None
+                self.assign.bias.copy_(-init.alpha * centres.square().sum(dim=1))
+        self.local = LocalWeights(init.direction, weights) if weights else None
 
     @property
     def features(self) -> int:
@@ -147,7 +147,7 @@ class GlobalPooling(nn.Module):
 
     def __init__(self, kind: str = "average"):
         super().__init__()
-        self.kind = _known(kind, ("average", "max", "gem"), "pooling")
+        self.kind = _one_of(kind, ("average", "max", "gem"), "pooling")
         if kind == "gem":
             self.p = nn.Parameter(torch.tensor(3.0))
 
@@ -197,7 +197,7 @@ def cut_trunk(trunk: nn.Sequential, last_relu: bool = True) -> tuple[nn.Sequenti
     return nn.Sequential(*layers[:pools[-1] + 1]), nn.Sequential(*layers[pools[-1] + 1:])
 
 
-def _known(value: str, names: tuple[str, ...], what: str) -> str:
+def _one_of(value: str, names: tuple[str, ...], what: str) -> str:
     if value not in names:
         raise ValueError(f"{what} is one of {names}, got {value!r}")
     return value

@@ -22,8 +22,7 @@ import pandas as pd
 from shoplens.classification.comparison import as_in_paper, paper_table
 from shoplens.errors import StudyError
 from shoplens.paths import root, write_atomic
-from shoplens.search.scoring import as_in_table4
-from shoplens.search.trained_networks import SELECTIONS
+from shoplens.search.trained_networks import SELECTIONS, as_in_table4
 from shoplens.study.plan import Study, load_study
 
 PROFILE = "laptop"

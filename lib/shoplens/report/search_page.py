@@ -11,17 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
+from shoplens.classification.class_predictions import MultitaskRecipe, predict_logits
 from shoplens.data.catalogue import Catalogue
-from shoplens.data.images import Batches, decode, open_store
-from shoplens.models.attention import attend
-from shoplens.models.backbones import load_backbone
-from shoplens.models.multitask import MultitaskClassifier
+from shoplens.data.images import decode
 from shoplens.search.nearest import rank
 from shoplens.search.protocols import SearchProtocol
 from shoplens.statistics.average_precision import average_precision
-from shoplens.training import predict
 
 TEMPLATE = Path(__file__).with_name("search_page.html")
 TITLE, DATA = "{{title}}", "{{data}}"       # places in the template
@@ -29,7 +25,7 @@ QUALITY = 80                                # of the JPEGs
 
 
 @dataclass(frozen=True)
-class Answers:
+class SearchResults:
     """What one feature finds for all Q queries of a split. name: what the page calls it. note: a line about it.
     hits: bools Q×k, same product? ids: int64 Q×k row numbers, −1 where the gallery has fewer. distances: float32 Q×k,
     squared. precision: AP@k, float64 of Q."""
@@ -61,43 +57,24 @@ def draw_queries(total: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 
 
-def search(features, protocol: SearchProtocol, split: str, k: int, name: str, note: str) -> Answers:
+def search(features, protocol: SearchProtocol, split: str, k: int, name: str, note: str) -> SearchResults:
     """The k nearest of every query of a split, by squared distance. features: whatever gives float32 M×D for M row
     numbers."""
     hits, ids, distances = rank(features, protocol.splits[split], protocol.items, k)
-    return Answers(name, note, hits, ids, distances, average_precision(hits, protocol.relevant(split), k))
+    return SearchResults(name, note, hits, ids, distances, average_precision(hits, protocol.relevant(split), k))
 
 
-@torch.no_grad()
-def local_weights(model: nn.Module, maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """w_i of Eq. 2 (P2) for some rows, float32 n×h×w, all ≥ 0. model: a `netvlad.Descriptor` in eval mode. maps:
-    activations of all rows."""
-    device, told = next(model.parameters()).device, []
-    for part in np.array_split(rows, -(-len(rows) // 64)):
-        told.append(model.head.local_weights(model.block(torch.from_numpy(maps[part]).to(device))).float().cpu().numpy())
-    return np.concatenate(told)
-
-
-def predict_tasks(run, run_id: str, catalogue: Catalogue, rows: np.ndarray, device) -> list[Task]:
-    """What a network of notebook 05 (every layer of the hierarchy) or 06 (leaf and attributes) says of n rows: a task
-    each, layers first and root-most first. FileNotFoundError where that run has left no record."""
-    before, hierarchy = run.record(run_id)["parameters"], catalogue.hierarchy
-    layers, attributes = hierarchy.layers, ()
-    if "ATTRIBUTES" in before:
-        layers, attributes = (hierarchy.leaf,), tuple(before["ATTRIBUTES"] or catalogue.attributes)
-    classes = {layer: hierarchy.classes[layer] for layer in layers} | {a: catalogue.attributes[a] for a in attributes}
-    truth = {layer: catalogue.labels(layer) for layer in layers} | {a: catalogue.states(a) - 1 for a in attributes}
-    backbone = load_backbone(before["BACKBONE"], before["PRETRAINED"], width=before["WIDTH"])
-    if before["ATTENTION"]:
-        backbone = attend(backbone, before["IMAGE_SIZE"])
-    model = MultitaskClassifier(backbone, {layer: len(classes[layer]) for layer in layers},
-                                {a: len(classes[a]) for a in attributes}, before.get("BRANCH", "two_layer"))
-    file = run.results / "artefacts" / run_id / "model.pt"
-    model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    store = open_store(catalogue.files(), before["IMAGE_SIZE"])
-    told = predict(model.to(device).eval(), Batches(store, rows, {}, 64, backbone.mean, backbone.std))
-    return [Task("layer" if name in layers else "attribute", name, run_id, classes[name],
-                 torch.from_numpy(told[name]).softmax(dim=1).numpy(), truth[name][rows]) for name in classes]
+def predict_tasks(recipe: MultitaskRecipe, run_id: str, catalogue: Catalogue, rows: np.ndarray, device) -> list[Task]:
+    """What a multitask network says of n rows: a task each, layers first and root-most first. run_id: whose network."""
+    hierarchy, tasks = catalogue.hierarchy, []
+    for name, logits in predict_logits(recipe, catalogue, rows, device).items():
+        if name in recipe.layers:
+            kind, classes, truth = "layer", hierarchy.classes[name], catalogue.labels(name)
+        else:
+            kind, classes, truth = "attribute", catalogue.attributes[name], catalogue.states(name) - 1
+        probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+        tasks.append(Task(kind, name, run_id, classes, probabilities, truth[rows]))
+    return tasks
 
 
 def stretch(weights: np.ndarray) -> np.ndarray:
@@ -116,17 +93,17 @@ def encode(file: Path, side: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def page_data(catalogue: Catalogue, protocol: SearchProtocol, split: str, chosen: np.ndarray, answers: list[Answers],
-              tasks: list[Task] = (), weights: np.ndarray | None = None, side: int = 96, large: int = 256,
-              warning: str = "") -> dict:
+def page_data(catalogue: Catalogue, protocol: SearchProtocol, split: str, chosen: np.ndarray,
+              rankings: list[SearchResults], tasks: list[Task] = (), weights: np.ndarray | None = None, side: int = 96,
+              large: int = 256, warning: str = "") -> dict:
     """All the page shows, ready for JSON. Each thumbnail is in it once, however often it is found.
 
-    chosen: n places among the split's queries. answers: before and after learning. tasks, weights: of those n queries,
+    chosen: n places among the split's queries. rankings: before and after learning. tasks, weights: of those n queries,
     weights n×h×w. side, large: pixels of a thumbnail and of a query. warning: a line above everything.
     """
     own, files, leaf = protocol.splits[split], catalogue.files(), catalogue.hierarchy.leaf
     rows, relevant = own.queries[chosen], protocol.relevant(split)[chosen]
-    shown = np.unique(np.concatenate([rows, *(told.ids[chosen].ravel() for told in answers)]))
+    shown = np.unique(np.concatenate([rows, *(ranking.ids[chosen].ravel() for ranking in rankings)]))
     shown = shown[shown >= 0]
     place = {int(row): number for number, row in enumerate(shown)}
     shade = None if weights is None else stretch(weights)
@@ -134,14 +111,14 @@ def page_data(catalogue: Catalogue, protocol: SearchProtocol, split: str, chosen
     for i, (row, at) in enumerate(zip(rows, chosen, strict=True)):
         queries.append({
             "picture": encode(files[row], large), "thumbnail": place[int(row)], "relevant": int(relevant[i]),
-            "rankings": [{"precision": round(float(told.precision[at]), 4), "results": _results(told, at, place)}
-                         for told in answers],
+            "rankings": [{"precision": round(float(ranking.precision[at]), 4), "results": _results(ranking, at, place)}
+                         for ranking in rankings],
             "weights": None if shade is None else shade[i].tolist(),
-            "layers": [_said(task, i) for task in tasks if task.kind == "layer"],
-            "attributes": [_said(task, i) for task in tasks if task.kind == "attribute"]})
-    return {"rankings": [{"name": told.name, "note": told.note, "mean": round(float(told.precision.mean()), 4)}
-                         for told in answers],
-            "warning": warning, "k": answers[0].ids.shape[1], "asked": len(own.queries), "gallery": len(own.gallery),
+            "layers": [_prediction(task, i) for task in tasks if task.kind == "layer"],
+            "attributes": [_prediction(task, i) for task in tasks if task.kind == "attribute"]})
+    return {"rankings": [{"name": ranking.name, "note": ranking.note,
+                          "mean": round(float(ranking.precision.mean()), 4)} for ranking in rankings],
+            "warning": warning, "k": rankings[0].ids.shape[1], "asked": len(own.queries), "gallery": len(own.gallery),
             "networks": {kind: list(dict.fromkeys(task.run for task in tasks if task.kind == kind))
                          for kind in ("layer", "attribute")},
             "thumbnails": [{"jpeg": encode(files[row], side), "leaf": name} for row, name in
@@ -149,13 +126,13 @@ def page_data(catalogue: Catalogue, protocol: SearchProtocol, split: str, chosen
             "queries": queries}
 
 
-def _results(told: Answers, at: int, place: dict[int, int]) -> list[list]:
+def _results(ranking: SearchResults, at: int, place: dict[int, int]) -> list[list]:
     """[thumbnail, squared distance, same product?] of each image found for one query, nearest first."""
     return [[place[int(row)], round(float(distance), 4), bool(hit)] for row, distance, hit in
-            zip(told.ids[at], told.distances[at], told.hits[at], strict=True) if row >= 0]
+            zip(ranking.ids[at], ranking.distances[at], ranking.hits[at], strict=True) if row >= 0]
 
 
-def _said(task: Task, i: int) -> dict:
+def _prediction(task: Task, i: int) -> dict:
     """Prediction of image i: class, probability, and the true class, None where not labelled."""
     best, truth = int(task.probabilities[i].argmax()), int(task.truth[i])
     return {"task": task.name, "predicted": task.classes[best], "probability":

@@ -9,7 +9,7 @@ import pandas as pd
 
 from shoplens.classification import comparison
 from shoplens.report.claims import FEATURES
-from shoplens.search import scoring
+from shoplens.search import trained_networks
 
 
 def read(csv: Path) -> pd.DataFrame:
@@ -137,7 +137,7 @@ LAYOUTS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "tables/mistakes": mistakes,
     "tables/table2_attributes": attributes,
     "tables/table3_whole_and_cropped": partial(means, rows=("protocol", "variant", "metric"), across="setting"),
-    "tables/table4_candidate_selection": scoring.as_in_table4,
+    "tables/table4_candidate_selection": trained_networks.as_in_table4,
     "tables/table4_gains": search_gains,
     "tables/table5_search": partial(means, rows=("protocol", "trained on", "variant", "distractors"), across="metric"),
     "tables/table5_gains": search_gains,

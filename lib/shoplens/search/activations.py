@@ -1,4 +1,4 @@
-"""Activations of a frozen trunk: stored once, turned into features; also of cropped pictures (P2 §3.2, §5.5)."""
+"""Activations of a frozen trunk, computed once and kept on disk, and features made from them (P2 §3.2)."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ class TooMuch(MemoryError):
 
 
 def gibibytes(*shape: int, width: int = 4) -> float:
-    """Size of an array of that shape, `width` bytes a number."""
+    """Size of an array of that shape, `width` bytes per number."""
     return math.prod(shape) * width / 2**30
 
 
@@ -36,8 +36,8 @@ def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarra
     label: what else decides them (network, weights), part of the file's key with the images and the rows. N is the
     number of rows of the store; rows not in `data` are zero. A second call opens the file.
     """
-    known = [label, data.store.digest, data.store.folder.name, list(map(int, data.indices)), data.mean, data.std]
-    key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]      # the folder's name: size, interpolation
+    content = [label, data.store.digest, data.store.folder.name, list(map(int, data.indices)), data.mean, data.std]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]      # the folder's name: size, interpolation
     folder = paths.cache_dir() / "activations" / key
     if not (folder / "maps.npy").exists():
         device = next(frozen.parameters()).device
@@ -58,21 +58,38 @@ def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarra
 @torch.no_grad()
 def extract(model: nn.Module, maps: np.ndarray, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """Features of the rows, float32 M×D, by a model in eval mode from stored activations."""
-    device, told = next(model.parameters()).device, []
+    device, features = next(model.parameters()).device, []
     for start in range(0, len(rows), batch_size):
-        told.append(model(torch.from_numpy(maps[rows[start:start + batch_size]]).to(device)).float().cpu().numpy())
-    return np.concatenate(told)
+        activations = torch.from_numpy(maps[rows[start:start + batch_size]]).to(device)
+        features.append(model(activations).float().cpu().numpy())
+    return np.concatenate(features)
 
 
 @dataclass(frozen=True)
 class RowFeatures:
-    """Features of some rows, addressed by row number of the store; KeyError for a row that was not extracted."""
+    """Features of some rows, addressed by row number of the store; KeyError for a row that was not extracted.
+
+    features: float32 M×…, one entry per extracted row. place: int64, row number → place in them, −1 where there is
+    none.
+    """
 
     features: np.ndarray
     place: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, features: np.ndarray) -> "RowFeatures":
+        """Features M×… of M distinct rows."""
+        place = np.full(rows.max() + 1, -1)
+        place[rows] = np.arange(len(rows))
+        return cls(features, place)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         places = self.place[rows]
         if np.min(places, initial=0) < 0:
             raise KeyError(f"no features of rows {np.asarray(rows)[places < 0][:5]}")
         return self.features[places]
+
+
+def features_of(model: nn.Module, maps, rows: np.ndarray) -> RowFeatures:
+    """Features of distinct rows by a model in eval mode. maps: whatever gives activations for row numbers."""
+    return RowFeatures.of(rows, extract(model, maps, rows))

@@ -1,12 +1,13 @@
-"""Features of rows, side by side or from two sources, and queries expanded by their results (P2 §5)."""
+"""Features combined: side by side, from two sources, queries expanded by their results; and what a local feature
+weighs (P2 §3.2, §5)."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+import torch
 
-from shoplens.search.activations import RowFeatures, extract
-from shoplens.search.protocols import SearchSplit
+from shoplens.models.netvlad import Descriptor
+from shoplens.search.activations import RowFeatures
 
 
 @dataclass(frozen=True)
@@ -17,32 +18,15 @@ class ConcatenatedFeatures:
     parts: tuple
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        told = np.concatenate([part[rows] for part in self.parts], axis=1)
-        told /= np.sqrt(len(self.parts), dtype=np.float32)      # in place: gigabytes, where the features are long
-        return told
-
-
-def features_of(model: nn.Module, maps, split: SearchSplit) -> RowFeatures:
-    """Features of a split's queries and gallery, addressed by row number. maps: whatever gives activations for row
-    numbers."""
-    rows = np.union1d(split.queries, split.gallery)
-    place = np.full(rows.max() + 1, -1)
-    place[rows] = np.arange(len(rows))
-    return RowFeatures(extract(model, maps, rows), place)
-
-
-def expand(queries: np.ndarray, found: np.ndarray, alpha: float = 3.0) -> np.ndarray:
-    """α query expansion: each query becomes the sum of itself and its first results, weighted by similarityᵅ, at unit
-    length (Radenović et al., 2019; not in P2). queries: Q×D. found: Q×n×D features of its first n results."""
-    similarity = np.maximum(np.einsum("qd,qnd->qn", queries, found), 0) ** alpha
-    grown = queries + np.einsum("qn,qnd->qd", similarity, found)
-    return grown / np.linalg.norm(grown, axis=1, keepdims=True)
+        whole = np.concatenate([part[rows] for part in self.parts], axis=1)
+        whole /= np.sqrt(len(self.parts), dtype=np.float32)     # in place: gigabytes, where the features are long
+        return whole
 
 
 @dataclass(frozen=True)
 class QueryGalleryFeatures:
     """Features of queries from one source and of the gallery from another (CQ-WD): rows in `queries` are read from
-    `of_queries`, all others from `of_gallery`."""
+    `of_queries`, all others from `of_gallery`. Raises ValueError for queries and gallery images together."""
 
     queries: np.ndarray
     of_queries: RowFeatures
@@ -55,3 +39,22 @@ class QueryGalleryFeatures:
         if asked.any():
             raise ValueError("queries and gallery images were asked for together: no row may be both")
         return self.of_gallery[rows]
+
+
+def expand(queries: np.ndarray, found: np.ndarray, alpha: float = 3.0) -> np.ndarray:
+    """α query expansion: each query becomes the sum of itself and its first results, weighted by similarityᵅ, at unit
+    length (Radenović et al., 2019; not in P2). queries: Q×D. found: Q×n×D features of its first n results."""
+    similarity = np.maximum(np.einsum("qd,qnd->qn", queries, found), 0) ** alpha
+    grown = queries + np.einsum("qn,qnd->qd", similarity, found)
+    return grown / np.linalg.norm(grown, axis=1, keepdims=True)
+
+
+@torch.no_grad()
+def local_weights(model: Descriptor, maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """w_i of Eq. 2 (P2) for some rows, float32 n×h×w, all ≥ 0. model: a `Descriptor` in eval mode. maps: activations of
+    all rows."""
+    device, weights = next(model.parameters()).device, []
+    for part in np.array_split(rows, -(-len(rows) // 64)):
+        last = model.block(torch.from_numpy(maps[part]).to(device))
+        weights.append(model.head.local_weights(last).float().cpu().numpy())
+    return np.concatenate(weights)

@@ -12,7 +12,7 @@ from shoplens.search.nearest import Chunks
 
 
 def draws_distractors(dataset: str) -> bool:
-    """Can the data set draw pictures of other products?"""
+    """Whether the data set can draw pictures of other products."""
     return hasattr(importlib.import_module(f"shoplens.data.sources.{dataset}"), "distractors")
 
 
@@ -22,8 +22,8 @@ def distractor_images(dataset: str, count: int, size: int, seed: int = 0, batch:
     if not draws_distractors(dataset):
         raise ValueError(f"{dataset!r} cannot draw distractors")
     source, held = importlib.import_module(f"shoplens.data.sources.{dataset}"), []
-    for one in source.distractors(count, seed=seed, size=size):
-        held.append(one.image)
+    for distractor in source.distractors(count, seed=seed, size=size):
+        held.append(distractor.image)
         if len(held) == batch:
             yield np.stack(held)
             held = []

@@ -17,7 +17,7 @@ def distance(a: Tensor, b: Tensor, squared: bool = True) -> Tensor:
 
 def hard_negative_terms(query: Tensor, positive: Tensor, negatives: Tensor, margin: float = 0.1,
                         squared: bool = True) -> Tensor:
-    """Terms of Eq. 3 of one query, max(0, D(q, p') + margin − D(q, n)), one a negative.
+    """Terms of Eq. 3 of one query, max(0, D(q, p') + margin − D(q, n)), one per negative.
 
     query, positive: D. negatives: M×D → M, and M may be 0.
     """
@@ -26,7 +26,7 @@ def hard_negative_terms(query: Tensor, positive: Tensor, negatives: Tensor, marg
 
 def ambiguous_positive_terms(query: Tensor, positives: Tensor, negative: Tensor, margin: float = 0.1,
                              squared: bool = True) -> Tensor:
-    """Terms of Eq. 4 of one query, max(0, D(q, p) + margin − D(q, n')), one a positive.
+    """Terms of Eq. 4 of one query, max(0, D(q, p) + margin − D(q, n')), one per positive.
 
     query, negative: D. positives: M×D → M, and M may be 0.
     """
@@ -35,8 +35,8 @@ def ambiguous_positive_terms(query: Tensor, positives: Tensor, negative: Tensor,
 
 def ranking_loss(features: Tensor, candidates: list[dict], margin: float = 0.1,
                  squared: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 3 + Eq. 4 of a batch of queries, and logs: triplets a query, the share of them that violate the margin under
-    the weights as they are now, and the two parts of the loss.
+    """Eq. 3 + Eq. 4 of a batch of queries, and logs: triplets per query, the share of them that violate the margin
+    under the weights as they are now, and the two parts of the loss.
 
     The sum is divided by the number of violating triplets, as in the code the paper builds on: candidates were mined
     with older features, and those that are in order by now would only dilute the step. features: U×D of the batch's

@@ -1,4 +1,4 @@
-"""Which images a query learns from: rank-based candidate selection and its two losses (P2 §3.3, Eq. 3–4).
+"""Which images a query learns from: rank-based candidate selection (P2 §3.3), whose losses are in `losses`.
 
 Distances are squared L2 between unit vectors, in [0, 4], as in the code the paper built on; `squared=False` takes
 the root. Equal distances rank by row number, so the same features give the same candidates on every machine.
@@ -62,6 +62,7 @@ class Memory:
         return self.hard.get(query, np.empty(0, np.int64))
 
     def keep(self, candidates: Candidates) -> None:
+        """Remember what was found for its query, in place of what was remembered before."""
         self.hard[candidates.query] = np.asarray(candidates.hard_negatives, np.int64)
 
 
@@ -70,7 +71,7 @@ class Mining:
     """Selects candidates for queries from cached features.
 
     items: int64 of all rows, the product each shows. gallery: rows that may be positives or negatives. sampled:
-    negatives drawn at random a query, besides the remembered ones (P2: 1,000). The rest as in `select`.
+    negatives drawn at random per query, besides the remembered ones (P2: 1,000). The rest as in `select`.
     """
 
     items: np.ndarray
@@ -84,7 +85,7 @@ class Mining:
 
     def mine(self, queries: np.ndarray, features: np.ndarray, memory: Memory, seed: tuple[int, ...],
              chunk: int = 256) -> list[Candidates]:
-        """Candidates of each query, from one matrix product a chunk of queries; `memory` is read and updated.
+        """Candidates of each query, from one matrix product per chunk of queries; `memory` is read and updated.
 
         features: float32 of all rows × D, unit length; rows that are neither query nor gallery are not read. seed:
         of the sampled negatives, with the query's row added, so a query's sample does not depend on its neighbours.
@@ -108,18 +109,18 @@ class Mining:
             drawn = np.random.default_rng((*seed, query)).choice(others, self.sampled, replace=False)
             remembered = np.flatnonzero(np.isin(self.gallery, memory.recall(query)) & ~same)
             others = np.union1d(drawn, remembered)
-        told = select(query, self.gallery[positives], far[positives], self.gallery[others], far[others],
-                      positive_rank=self.positive_rank, hard_negatives=self.hard_negatives,
-                      ambiguous_positives=self.ambiguous_positives, margin=self.margin)
-        memory.keep(told)
-        return told
+        candidates = select(query, self.gallery[positives], far[positives], self.gallery[others], far[others],
+                            positive_rank=self.positive_rank, hard_negatives=self.hard_negatives,
+                            ambiguous_positives=self.ambiguous_positives, margin=self.margin)
+        memory.keep(candidates)
+        return candidates
 
 
 def refreshes(queries: int, epochs: int, interval: int = 1000, halve_every: int = 5) -> list[list[int]]:
     """For each epoch the query counts at which all features are extracted anew: 0, interval, 2·interval, …
 
     Every `halve_every` epochs the interval doubles, as the paper halves "re-computation frequency" (P2 §4.1): 5,780
-    queries are refreshed 6 times an epoch, then 3 times; with fewer queries than the interval, once.
+    queries are refreshed 6 times per epoch, then 3 times; with fewer queries than the interval, once.
     """
     if min(queries, epochs, interval, halve_every) < 1:
         raise ValueError(f"all must be at least 1, got {(queries, epochs, interval, halve_every)}")

@@ -1,4 +1,5 @@
-"""Searching features: exact and approximate, whitened, streamed, inside a class (P2 §5.7–5.8)."""
+"""The nearest images of each query: exactly, over a gallery that streams by; inside a class; by an approximate index
+(P2 §5.7–5.8)."""
 
 from collections.abc import Iterable
 
@@ -60,8 +61,8 @@ def rank(features, split, items: np.ndarray, k: int = 20) -> tuple[np.ndarray, n
 def build_index(sample: np.ndarray, gallery: Chunks, factory: str) -> faiss.Index:
     """An approximate index by faiss's description, trained on a sample and filled chunk by chunk.
 
-    factory: such as "IVF1024,SQ8" (a byte a dimension) or "IVF1024,PQ32" (32 bytes an image), "HNSW32" (no training).
-    Memory is the index and one chunk. Raises ValueError for a description that faiss does not know.
+    factory: such as "IVF1024,SQ8" (a byte per dimension) or "IVF1024,PQ32" (32 bytes per image), "HNSW32" (no
+    training). Memory is the index and one chunk. Raises ValueError for a description that faiss does not know.
     """
     sample = np.ascontiguousarray(sample, np.float32)
     try:

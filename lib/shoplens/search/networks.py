@@ -1,8 +1,8 @@
-"""Search networks put together from what earlier runs left: trunk, stored activations, learned block and head."""
+"""Search networks put together: the frozen trunk with its stored activations, heads, learned networks restored, and
+activations of cropped pictures (P2 §3.2, §5.5)."""
 
 import copy
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from torch import nn
 
 from shoplens.data.catalogue import BOX, Catalogue
 from shoplens.data.images import Batches, ImageStore, normalise, open_store, warp
-from shoplens.models.backbones import Backbone, load_backbone
+from shoplens.models.backbones import Backbone
 from shoplens.models.netvlad import Descriptor, GlobalPooling, NetVLAD, NetVLADInit, cut_trunk
+from shoplens.models.restore import Recipe, TrunkRecipe, load_weights, restore_trunk
 from shoplens.search.activations import RowFeatures, store_activations
 from shoplens.search.protocols import SearchProtocol
 
@@ -23,9 +24,14 @@ GLOBAL, GEM = "global", "gem"       # features that are not local weights of `ne
 
 @dataclass(frozen=True)
 class FrozenTrunk:
-    """What all networks of a protocol stand on. maps: activations of the frozen part, float32 N×C×h×w, for `rows`.
-    block: the last block as it was before learning (copy it before you train it)."""
+    """What all networks of a protocol stand on.
 
+    recipe, backbone: whose trunk it is. frozen: the part that never learns. block: the last block as it was before
+    learning (copy it before you train it). store: the images. maps: activations of the frozen part, float32 N×C×h×w,
+    for `rows`.
+    """
+
+    recipe: TrunkRecipe
     backbone: Backbone
     frozen: nn.Module
     block: nn.Module
@@ -34,7 +40,7 @@ class FrozenTrunk:
     rows: np.ndarray
 
 
-def trunk_label(parameters: dict, backbone: Backbone) -> str:
+def trunk_label(recipe: Recipe, backbone: Backbone) -> str:
     """What decides a trunk's activations, for their key: the hash of published weights, else of the weights it has."""
     published, learned = backbone.weights.get("sha256", ""), ""
     if not published:
@@ -42,73 +48,46 @@ def trunk_label(parameters: dict, backbone: Backbone) -> str:
         for name, value in backbone.trunk.state_dict().items():
             whole.update(name.encode() + value.cpu().numpy().tobytes())
         learned = whole.hexdigest()
-    return f"{parameters['BACKBONE']} {published} {learned} width {parameters['WIDTH']}"
+    return f"{recipe.backbone} {published} {learned} width {recipe.width}"
 
 
-def uses_run(parameters: dict) -> bool:
-    """Are the trunk's weights those of an earlier run?"""
-    return not parameters["PRETRAINED"] and bool(parameters["TRUNK_FROM"])
-
-
-def trunk_file(run, parameters: dict) -> Path:
-    """The weights TRUNK_FROM stands for. Where the parameters are those of an earlier run (RUN), the ones that run
-    read: a network of another seed has the classifier of its own seed as input, but stands on what its start saw."""
-    name, start = parameters["TRUNK_FROM"], parameters.get("RUN")
-    if not start:
-        return run.input(name, "model.pt")
-    one_a_seed = re.compile(re.escape(name) + r"(-s\d+)?")
-    read = [run_id for run_id in run.record(start)["inputs"] if one_a_seed.fullmatch(run_id)]
-    return run.results / "artefacts" / read[0] / "model.pt"
-
-
-def load_trunk(run, parameters: dict) -> Backbone:
-    """The pretrained network of a run with parameters BACKBONE, PRETRAINED, WIDTH and TRUNK_FROM: ImageNet's weights,
-    or the trunk of that earlier run where there are none (see `trunk_file`)."""
-    backbone = load_backbone(parameters["BACKBONE"], parameters["PRETRAINED"], width=parameters["WIDTH"])
-    if uses_run(parameters):
-        state = torch.load(trunk_file(run, parameters), map_location="cpu", weights_only=True)
-        backbone.trunk.load_state_dict({name.removeprefix("trunk."): value for name, value in state.items()
-                                        if name.startswith("trunk.")})
-    return backbone
-
-
-def load_frozen_trunk(run, catalogue: Catalogue, protocol: SearchProtocol, parameters: dict, device) -> FrozenTrunk:
-    """Trunk cut in two and its stored activations for every image of the protocol. parameters: those of the run of
-    notebook 08 (see `load_trunk`; IMAGE_SIZE, LAST_RELU)."""
-    backbone = load_trunk(run, parameters)
-    frozen, block = cut_trunk(backbone.trunk.to(device).eval(), parameters["LAST_RELU"])
-    store = open_store(catalogue.files(), parameters["IMAGE_SIZE"])
-    rows = np.unique(np.concatenate([r for own in protocol.splits.values() for r in (own.queries, own.gallery)]))
+def load_frozen_trunk(recipe: TrunkRecipe, catalogue: Catalogue, protocol: SearchProtocol, device) -> FrozenTrunk:
+    """Trunk cut in two and its stored activations for every image of the protocol."""
+    backbone = restore_trunk(recipe)
+    frozen, block = cut_trunk(backbone.trunk.to(device).eval(), recipe.last_relu)
+    store = open_store(catalogue.files(), recipe.image_size)
+    rows = np.unique(np.concatenate([own.rows for own in protocol.splits.values()]))
     maps = store_activations(frozen, Batches(store, rows, {}, 64, backbone.mean, backbone.std),
-                             trunk_label(parameters, backbone))
-    return FrozenTrunk(backbone, frozen, block, store, maps, rows)
+                             trunk_label(recipe, backbone))
+    return FrozenTrunk(recipe, backbone, frozen, block, store, maps, rows)
 
 
-def save_init(start: NetVLADInit, file: Path) -> None:
+def save_init(init: NetVLADInit, file: Path) -> None:
     """Plain arrays in one .npz."""
-    np.savez(file, centres=start.centres.numpy(), alpha=start.alpha, direction=start.direction.numpy())
+    np.savez(file, centres=init.centres.numpy(), alpha=init.alpha, direction=init.direction.numpy())
 
 
 def load_init(file: Path) -> NetVLADInit:
     """Read what `save_init` wrote."""
-    with np.load(file) as known:
-        return NetVLADInit(torch.from_numpy(known["centres"]), float(known["alpha"]), torch.from_numpy(known["direction"]))
+    with np.load(file) as arrays:
+        return NetVLADInit(torch.from_numpy(arrays["centres"]), float(arrays["alpha"]),
+                           torch.from_numpy(arrays["direction"]))
 
 
-def make_head(feature: str, start: NetVLADInit, assignment: str) -> nn.Module:
+def make_head(kind: str, init: NetVLADInit, assignment: str) -> nn.Module:
     """"global": NetVLAD (Eq. 1). "relu", "sigmoid", "hidden", "norm": NetVLAD with such weights (Eq. 2). "gem":
     generalised-mean pooling, which P2 does not have."""
-    if feature == GEM:
+    if kind == GEM:
         return GlobalPooling("gem")
-    return NetVLAD(start, assignment, None if feature == GLOBAL else feature)
+    return NetVLAD(init, assignment, None if kind == GLOBAL else kind)
 
 
-def restore(run, run_id: str, ground: FrozenTrunk, start: NetVLADInit, assignment: str, device) -> Descriptor:
-    """The learned network of a run of notebook 09, in eval mode; `ground` must be that of its start."""
-    feature = run.record(run_id)["parameters"]["FEATURE"]
-    model = Descriptor(copy.deepcopy(ground.block), make_head(feature, start, assignment)).to(device)
-    file = run.results / "artefacts" / run_id / "model.pt"
-    model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+def restore_descriptor(weights: Path, kind: str, trunk: FrozenTrunk, init: NetVLADInit, assignment: str,
+                       device) -> Descriptor:
+    """A learned network in eval mode. weights: file of its state. kind: its head, see `make_head`. trunk, init,
+    assignment: what it began from."""
+    model = Descriptor(copy.deepcopy(trunk.block), make_head(kind, init, assignment)).to(device)
+    model.load_state_dict(load_weights(weights, device))
     return model.eval()
 
 
@@ -124,21 +103,19 @@ def crop_maps(boxes: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def cropped_activations(catalogue: Catalogue, rows: np.ndarray, ground: FrozenTrunk, image_size: int) -> RowFeatures:
+def cropped_activations(catalogue: Catalogue, rows: np.ndarray, trunk: FrozenTrunk) -> RowFeatures:
     """Activations of the frozen part for pictures cut to their product's box, addressed by row number.
 
     The boxes are cut from pictures of twice the size, so that a product that fills half of one keeps its detail.
     Pictures whose box is not known stay whole. Raises KeyError where the catalogue knows no boxes at all.
     """
     boxes = catalogue.images[BOX].to_numpy(float)[rows]
-    store = open_store(catalogue.files(), 2 * image_size)
-    device = next(ground.frozen.parameters()).device
-    told = []
+    store = open_store(catalogue.files(), 2 * trunk.recipe.image_size)
+    device = next(trunk.frozen.parameters()).device
+    activations = []
     for start in range(0, len(rows), 64):
         part = slice(start, start + 64)
-        images = normalise(store.images(rows[part]).to(device), ground.backbone.mean, ground.backbone.std)
+        images = normalise(store.images(rows[part]).to(device), trunk.backbone.mean, trunk.backbone.std)
         images = F.avg_pool2d(warp(images, crop_maps(boxes[part]).to(device)), 2)
-        told.append(ground.frozen(images).float().cpu().numpy())
-    place = np.full(len(catalogue), -1)
-    place[rows] = np.arange(len(rows))
-    return RowFeatures(np.concatenate(told), place)
+        activations.append(trunk.frozen(images).float().cpu().numpy())
+    return RowFeatures.of(rows, np.concatenate(activations))

@@ -23,6 +23,11 @@ class SearchSplit:
     queries: np.ndarray
     gallery: np.ndarray
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Queries and gallery together, sorted, each row once."""
+        return np.union1d(self.queries, self.gallery)
+
 
 @dataclass(frozen=True)
 class SearchProtocol:
@@ -40,7 +45,7 @@ class SearchProtocol:
 
 
 def build_protocol(catalogue: Catalogue, name: str, *, seed: int = 0,
-                  ratios: tuple[int, int, int] = (6, 2, 2)) -> SearchProtocol:
+                   ratios: tuple[int, int, int] = (6, 2, 2)) -> SearchProtocol:
     """Queries and gallery of each split. ratios: products in train : val : test, where the protocol splits products;
     they stand in the order of a hash of name and seed, and the first of them train.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from shoplens import paths
 from shoplens.data.images import ImageStore
-from shoplens.search.activations import RowFeatures, extract
+from shoplens.search.activations import features_of
 from shoplens.search.mining import Candidates, Memory, Mining, refreshes
 
 DRIFT_IMAGES = 256      # gallery images whose movement between two refreshes is measured
@@ -23,11 +23,11 @@ DRIFT_IMAGES = 256      # gallery images whose movement between two refreshes is
 class QueryBatches:
     """Epochs of mined queries.
 
-    model: the network that is trained, whose features are mined. maps: activations of all rows of the store. indices: the
-    training queries. interval: queries between two extractions of all features in the first epochs; it doubles every
-    `halve_every` (P2 §4.1). queries_per_epoch: queries per epoch, drawn anew for each, watched ones always among them; 0: all.
+    model: the network that is trained, whose features are mined. maps: activations of all rows of the store. indices:
+    the training queries. interval: queries between two extractions of all features in the first epochs; it doubles
+    every `halve_every` (P2 §4.1). queries_per_epoch: drawn anew for each epoch, watched ones always among them; 0: all.
     memory_file: where remembered hard negatives are kept between epochs, so that a resumed training mines what an
-    undisturbed one would. watch: rows of queries whose candidates are kept in `mined_log`, an entry an epoch: epoch,
+    undisturbed one would. watch: rows of queries whose candidates are kept in `mined_log`, one entry per epoch: epoch,
     queries before it, candidates. `drift` holds for each refresh but the first how far features had moved since the
     one before: epoch, queries before it, mean squared distance over some gallery images. Both are kept beside the
     memory for a training that is resumed, whose first refresh has no drift.
@@ -51,11 +51,9 @@ class QueryBatches:
 
     def __post_init__(self):
         if self._journal.exists():
-            told = json.loads(self._journal.read_text(encoding="utf-8"))
-            self.mined_log += [(epoch, start, Candidates(**{name: np.array(value, np.int64) if isinstance(value, list)
-                                                       else value for name, value in one.items()}))
-                          for epoch, start, one in told["seen"]]
-            self.drift += [tuple(line) for line in told["drift"]]
+            journal = json.loads(self._journal.read_text(encoding="utf-8"))
+            self.mined_log += [(epoch, start, _from_json(candidates)) for epoch, start, candidates in journal["seen"]]
+            self.drift += [tuple(entry) for entry in journal["drift"]]
 
     @property
     def _journal(self) -> Path:
@@ -66,10 +64,11 @@ class QueryBatches:
         """Batches of queries in an order drawn from (seed, epoch): "activations" U×C×h×w of the distinct images they
         need, "candidates" with positions in them, "indices" (the queries) and "loss_scale" (see `images.Batches`)."""
         memory = self._remembered(epoch)
-        self.mined_log[:] = [entry for entry in self.mined_log if entry[0] < epoch]      # an epoch begun twice is told once
+        # An epoch that is begun twice is logged once.
+        self.mined_log[:] = [entry for entry in self.mined_log if entry[0] < epoch]
         self.drift[:] = [entry for entry in self.drift if entry[0] < epoch]
         order = np.random.default_rng((self.seed, epoch)).permutation(self.indices)
-        if self.queries_per_epoch:       # watched queries are always among them
+        if self.queries_per_epoch:
             chosen = order[np.argsort(~np.isin(order, self.watch), kind="stable")][:self.queries_per_epoch]
             order = order[np.isin(order, chosen)]
         starts = refreshes(len(order), epoch + 1, self.interval, self.halve_every)[epoch]
@@ -86,10 +85,7 @@ class QueryBatches:
     def _mine(self, queries: np.ndarray, epoch: int, start: int, memory: Memory) -> list[Candidates]:
         was_training = self.model.training
         self.model.eval()
-        needed = np.union1d(queries, self.mining.gallery)
-        place = np.full(len(self.maps), -1)
-        place[needed] = np.arange(len(needed))
-        features = RowFeatures(extract(self.model, self.maps, needed), place)
+        features = features_of(self.model, self.maps, np.union1d(queries, self.mining.gallery))
         self.model.train(was_training)
         some = features[self.mining.gallery[:: -(-len(self.mining.gallery) // DRIFT_IMAGES)]]
         if self._before is not None:
@@ -120,7 +116,16 @@ class QueryBatches:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file.with_suffix(".part.npz"), **{str(query): rows for query, rows in memory.hard.items()})
         os.replace(file.with_suffix(".part.npz"), file)
-        plain = [(e, start, {name: value.tolist() if isinstance(value, np.ndarray) else value
-                             for name, value in vars(one).items()}) for e, start, one in self.mined_log]
-        paths.write_atomic(self._journal, json.dumps({"seen": plain, "drift": self.drift}).encode())
+        mined = [(entry_epoch, start, _to_json(candidates)) for entry_epoch, start, candidates in self.mined_log]
+        paths.write_atomic(self._journal, json.dumps({"seen": mined, "drift": self.drift}).encode())
         self.memory_file.with_name(f"{self.memory_file.stem}_{epoch - 1}.npz").unlink(missing_ok=True)
+
+
+def _to_json(candidates: Candidates) -> dict:
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in vars(candidates).items()}
+
+
+def _from_json(fields: dict) -> Candidates:
+    return Candidates(**{name: np.array(value, np.int64) if isinstance(value, list) else value
+                         for name, value in fields.items()})

@@ -1,20 +1,21 @@
-"""What the learned search does: networks by what they learned from, features side by side, distractors (P2 §5)."""
+"""Scores of a search, query by query and as rows of tables: as it is, among distractors, inside a class, expanded
+(P2 §5)."""
 
 from itertools import chain
 
 import numpy as np
-import pandas as pd
 
-from shoplens.search.nearest import Chunks, merge, rank, search_exact, search_inside
+from shoplens.search.descriptors import expand
+from shoplens.search.nearest import Chunks, in_chunks, merge, rank, search_exact, search_inside
 from shoplens.search.protocols import SearchProtocol
-from shoplens.search.trained_networks import SELECTIONS
 from shoplens.statistics.average_precision import accuracy_at, average_precision
 from shoplens.statistics.bootstrap import bootstrap_mean, gain_over_seeds
 from shoplens.statistics.verdicts import verdict
 
 
 def score(features, protocol: SearchProtocol, split: str, k: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """AP@k and ACC@k of every query of a split, and the row numbers found, Q×k."""
+    """AP@k and ACC@k of every query of a split, and the row numbers found, Q×k. features: whatever gives float32 M×D
+    for M row numbers."""
     hits, ids, _ = rank(features, protocol.splits[split], protocol.items, k)
     return average_precision(hits, protocol.relevant(split), k), accuracy_at(hits, k), ids
 
@@ -24,9 +25,9 @@ def score_among(features, protocol: SearchProtocol, split: str, distractors: Chu
     """AP@k and ACC@k with distractors in the gallery, which pass by once and are not kept. whiten: applied to every
     feature on its way, such as `Whitening.apply`."""
     own, items = protocol.splits[split], protocol.items
-    whiten = whiten or (lambda told: told)
+    whiten = whiten or (lambda unchanged: unchanged)
     gallery = ((own.gallery[s:s + 4096], features[own.gallery[s:s + 4096]]) for s in range(0, len(own.gallery), 4096))
-    chunks = ((ids, whiten(told)) for ids, told in chain(gallery, distractors))
+    chunks = ((ids, whiten(part)) for ids, part in chain(gallery, distractors))
     ids = _without_itself(*search_exact(whiten(features[own.queries]), chunks, k + 1), own.queries, k)
     of_catalogue = (ids >= 0) & (ids < len(items))
     hits = of_catalogue & (items[np.where(of_catalogue, ids, 0)] == items[own.queries][:, None])
@@ -34,7 +35,7 @@ def score_among(features, protocol: SearchProtocol, split: str, distractors: Chu
 
 
 def _without_itself(distances: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest of k + 1, without the query where it stands in the gallery (as in `search.rank`)."""
+    """The k nearest of k + 1, without the query where it stands in the gallery (as in `nearest.rank`)."""
     return merge(distances, np.where(ids == queries[:, None], -1, ids), k)[1]
 
 
@@ -57,31 +58,33 @@ def precision_of_places(places: np.ndarray, protocol: SearchProtocol, split: str
     return average_precision(hits, protocol.relevant(split), k)
 
 
-def score_rows(precision: np.ndarray, accuracy: np.ndarray, items: np.ndarray, k: int, n_resamples: int,
-               **told) -> list[dict]:
-    """Two tidy rows, MAP@k and ACC@k, with intervals over products. items: product of each query."""
+def score_expanded(features, protocol: SearchProtocol, split: str, count: int, k: int = 20) -> np.ndarray:
+    """AP@k of every query of a split after its expansion by its first `count` results (see `expand`); 0: as it is."""
+    own = protocol.splits[split]
+    count = min(count, len(own.gallery) - 1)
+    _, ids, _ = rank(features, own, protocol.items, max(count, 1))
+    queries = features[own.queries]
+    for start in range(0, len(queries) if count else 0, 32):    # few at a time: `count` long features for each
+        part = slice(start, start + 32)
+        queries[part] = expand(queries[part], np.stack([features[found] for found in ids[part, :count]]))
+    _, places = search_exact(queries, in_chunks(features[own.gallery]), k)
+    return precision_of_places(places, protocol, split, k)
+
+
+def score_rows(precision: np.ndarray, accuracy: np.ndarray, items: np.ndarray | None, k: int, n_resamples: int,
+               **columns) -> list[dict]:
+    """Two tidy rows, MAP@k and ACC@k, with intervals over products. items: product of each query; None: over queries.
+    columns: what else the rows say."""
     rows = []
     for metric, values in ((f"MAP@{k}", precision), (f"ACC@{k}", accuracy)):
         interval = bootstrap_mean(np.asarray(values, float), items, n_resamples=n_resamples)
-        rows.append(told | {"metric": metric, "k": k, "value": interval.value, "n": len(values),
-                            "low": interval.low, "high": interval.high})
+        rows.append(columns | {"metric": metric, "k": k, "value": interval.value, "n": len(values),
+                               "low": interval.low, "high": interval.high})
     return rows
 
 
-def gain_row(values: np.ndarray, others: np.ndarray, items: np.ndarray, n_resamples: int, **told) -> dict:
+def gain_row(values: np.ndarray, others: np.ndarray, items: np.ndarray, n_resamples: int, **columns) -> dict:
     """One tidy row of a paired difference over queries, with its verdict by the interval; values, others: Q or S×Q,
-    items: product of each query; see `seeds.gain_over_seeds`."""
+    items: product of each query; see `bootstrap.gain_over_seeds`. columns: what else the row says."""
     gain = gain_over_seeds(values, others, items, n_resamples)
-    return told | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict(gain)}
-
-
-def as_in_table4(table: pd.DataFrame) -> pd.DataFrame:
-    """P2 Table 4: a row a protocol, feature and split, a column a selection; mean over seeds, ± deviation."""
-    def cell(values):
-        return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
-
-    wide = table.groupby(["protocol", "feature", "split", "selection"], sort=False)["value"].agg(cell)
-    order = [*dict.fromkeys(s for s in ("pre-trained", *SELECTIONS, *table["selection"]) if s in wide.index.levels[-1])]
-    wide = wide.unstack("selection")[order].fillna("").reset_index()
-    wide.columns.name = None
-    return wide
+    return columns | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict(gain)}

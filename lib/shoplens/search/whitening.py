@@ -1,4 +1,4 @@
-"""PCA with whitening (P2 §5.8)."""
+"""Features in fewer dimensions: PCA with whitening (P2 §5.8)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +42,8 @@ class Whitening:
 
     def apply(self, features: np.ndarray, dimensions: int | None = None) -> np.ndarray:
         """Float32 N×d of unit length; with `dimensions`, of the first (strongest) so many directions only."""
-        told = (np.asarray(features, np.float32) - self.mean) @ self.projection[:, :dimensions]
-        return told / np.maximum(np.linalg.norm(told, axis=1, keepdims=True), 1e-12)
+        projected = (np.asarray(features, np.float32) - self.mean) @ self.projection[:, :dimensions]
+        return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
 
     def save(self, file: Path) -> None:
         """Plain arrays in one .npz."""
@@ -51,5 +51,6 @@ class Whitening:
 
     @classmethod
     def load(cls, file: Path) -> "Whitening":
+        """Read what `save` wrote."""
         with np.load(file) as arrays:
             return cls(arrays["mean"], arrays["projection"])

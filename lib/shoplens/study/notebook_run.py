@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from shoplens.paths import results_dir, root, write_atomic
@@ -95,25 +96,53 @@ class Run:
         has no such run. By hand: whatever has been published."""
         if not self.by_hand:
             return self._inputs.get(name, [])
-        ids = [path.stem for path in sorted((self.results / "notebooks").glob(f"{name}*.ipynb"))]
-        return [i for i in ids if i == name or (i.startswith(f"{name}-s") and i[len(name) + 2 :].isdigit())]
+        return _runs_of(name, self._earlier())
 
-    def input(self, name: str, artefact: str) -> Path:
-        """An artefact of an earlier run: `run.input("01_catalogue", "catalogue")`.
+    def made_by(self, notebook: str) -> list[str]:
+        """Ids of the inputs made by a notebook such as "09_rank_based_learning", in the order of study.yml's inputs."""
+        return [i for i in self._earlier() if Path(self.record(i)["notebook"]).stem == notebook]
 
-        FileNotFoundError with the command that makes it; KeyError if study.yml does not list it as an input.
+    def _earlier(self) -> list[str]:
+        """Ids of all runs that may be read: the inputs; by hand, whatever has been published."""
+        if self.by_hand:
+            return [path.stem for path in sorted((self.results / "notebooks").glob("*.ipynb"))]
+        return [i for group in self._inputs.values() for i in group]
+
+    def input(self, name: str, artefact: str, read_by: str = "") -> Path:
+        """An artefact of an earlier run: `run.input("01_catalogue", "catalogue")`. Of several seeds the first counts.
+
+        read_by: id of an earlier run; then it is the artefact that this one read as its own input `name`, whatever seed
+        stands for `name` here. FileNotFoundError with the command that makes it; KeyError if study.yml does not list it
+        as an input.
         """
-        ids = self.inputs(name) or ([name] if self.by_hand else [])
-        listed = {i for group in self._inputs.values() for i in group}
-        if not ids and name in listed:
-            ids = [name]
-        if not ids:
-            raise KeyError(f"{name} is not among the inputs of run {self.id} in study.yml; add it there")
-        path = self.results / "artefacts" / ids[0] / artefact
+        if read_by:
+            ids = _runs_of(name, self.record(read_by)["inputs"])
+            if not ids:
+                raise KeyError(f"{name} was not among the inputs of run {read_by}")
+            return self._existing(f"artefacts/{ids[0]}/{artefact}", ids[0])
+        return self.artefact_of(next(iter(self.inputs(name)), name), artefact)
+
+    def artefact_of(self, run_id: str, artefact: str) -> Path:
+        """An artefact of one of the runs that an input stands for; errors as for `input`."""
+        return self._existing(f"artefacts/{run_id}/{artefact}", self._listed(run_id))
+
+    def table_of(self, run_id: str):
+        """The table that an earlier run is named after, as a DataFrame; errors as for `input`."""
+        import pandas as pd
+
+        return pd.read_csv(self._existing(f"tables/{run_id}.csv", self._listed(run_id)))
+
+    def _listed(self, run_id: str) -> str:
+        if not self.by_hand and run_id not in self._earlier():
+            raise KeyError(f"{run_id} is not among the inputs of run {self.id} in study.yml; add it there")
+        return run_id
+
+    def _existing(self, file: str, run_id: str) -> Path:
+        path = self.results / file
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} is missing; make it with: "
-                f"make reproduce RUN={ids[0]} DATASET={self.dataset} PROFILE={self.profile}"
+                f"make reproduce RUN={run_id} DATASET={self.dataset} PROFILE={self.profile}"
             )
         return path
 
@@ -188,6 +217,11 @@ class Run:
     @staticmethod
     def _shown(path: Path) -> Path:
         return path.relative_to(root()) if path.is_relative_to(root()) else path
+
+
+def _runs_of(name: str, ids: Iterable[str]) -> list[str]:
+    """Those of the ids that are runs of `name`: itself, or one of its seeds."""
+    return [i for i in ids if i == name or (i.startswith(f"{name}-s") and i[len(name) + 2 :].isdigit())]
 
 
 def start_run(dataset: str, profile: str, run: str, seed: int = 0) -> Run:

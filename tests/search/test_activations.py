@@ -1,4 +1,4 @@
-"""Activations of the frozen trunk, stored once, and a search network trained on them."""
+"""Activations of the frozen trunk, stored once, what fits into memory, and a search network trained on them."""
 
 import copy
 from pathlib import Path
@@ -13,10 +13,11 @@ from trainings import assert_same
 from shoplens.data.images import Batches, ImageStore
 from shoplens.models.backbones import load_backbone
 from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit, cut_trunk, descriptors, initialise
-from shoplens.search.activations import extract, store_activations
+from shoplens.search.activations import TooMuch, check_fits, extract, features_of, gibibytes, store_activations
 from shoplens.search.losses import ranking_loss
 from shoplens.search.mining import Mining
 from shoplens.search.nearest import in_chunks, search_exact
+from shoplens.search.protocols import SearchSplit
 from shoplens.search.query_batches import QueryBatches
 from shoplens.statistics.average_precision import average_precision
 from shoplens.training import Schedule, fit, pick_device
@@ -29,11 +30,11 @@ ROWS = np.arange(len(ITEMS))
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
     """Each product's own picture, moved a little, half covered by another that nobody else has."""
-    rng, told = np.random.default_rng(0), []
+    rng, made = np.random.default_rng(0), []
     for row, item in enumerate(ITEMS):
         own = np.roll(picture(32, 32, seed=item), rng.integers(-4, 5, 2), (0, 1))
-        told.append(0.5 * own + 0.5 * picture(32, 32, seed=1000 + row) + rng.normal(0, 10, own.shape))
-    return np.stack(told).clip(0, 255).astype(np.uint8)
+        made.append(0.5 * own + 0.5 * picture(32, 32, seed=1000 + row) + rng.normal(0, 10, own.shape))
+    return np.stack(made).clip(0, 255).astype(np.uint8)
 
 
 def _data(pixels, rows=ROWS, folder="digest_32px_bicubic", **changes) -> Batches:
@@ -120,6 +121,33 @@ def test_features_from_stored_activations_are_those_of_the_whole_network(scratch
         alike = [model(frozen(batch["images"]).contiguous()) for batch in data.epoch(None)]
     parts = [extract(model, maps, rows) for rows in data.plan(None)]
     assert all(np.array_equal(ours, theirs.numpy()) for ours, theirs in zip(parts, alike, strict=True))
+
+
+def test_features_of_a_split_are_addressed_by_row():
+    maps = np.random.default_rng(0).normal(size=(len(ROWS), 2, 3, 3)).astype(np.float32)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(18, 5)).eval()
+    split = SearchSplit(np.array([40, 7, 13]), np.array([30, 7, 2, 41]))
+    features = features_of(model, maps, split.rows)
+    assert len(features.features) == 6      # nothing else is described
+    for rows in (split.queries, split.gallery, np.array([13, 41, 13])):
+        for row, feature in zip(rows, features[rows], strict=True):
+            with torch.no_grad():
+                np.testing.assert_allclose(feature, model(torch.from_numpy(maps[[row]]))[0], atol=1e-6)
+
+
+# --- what fits ----------------------------------------------------------------------------------------------------
+
+
+
+def test_the_bill_is_named_where_something_does_not_fit():
+    assert gibibytes(2**20, 256) == 1
+    assert gibibytes(3_195_334, 32768, width=2) == pytest.approx(195.03, abs=0.01)     # 209.4 · 10⁹ bytes
+    check_fits({"features": 1.5, "maps": 0.5}, 2.0, "unused")
+    with pytest.raises(TooMuch, match=r"needs 2\.1 GiB \(features 1\.5 GiB, maps 0\.6 GiB\) and 2\.0 GiB may be used: "
+                                      r"take fewer") as refused:
+        check_fits({"features": 1.5, "maps": 0.6}, 2.0, "take fewer")
+    assert isinstance(refused.value, MemoryError)
 
 
 # --- a training ---------------------------------------------------------------------------------------------------

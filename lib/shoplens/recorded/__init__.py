@@ -1,0 +1,1 @@
+"""What earlier runs recorded, turned into the plain arguments that the library takes."""
