@@ -12,9 +12,9 @@ from throwaway import PARAMETERS, WRITE, WRITE_PLAIN, Throwaway
 
 from shoplens.errors import StudyError
 from shoplens.study import execute
-from shoplens.study.__main__ import _shows_pictures
 from shoplens.study.notebook_run import start_run
 from shoplens.study.plan import load_study
+from shoplens.study.reference import shows_pictures
 
 FINISH = "run.finish()"
 TABLE = WRITE_PLAIN.splitlines()[0]
@@ -188,7 +188,7 @@ def wait_for(condition, seconds=30):
 def test_killed_runner_takes_its_kernel_along_and_the_rerun_resumes(tmp_path):
     study = Throwaway(tmp_path)
     study.run("training", TRAINING, WRITE_PLAIN, FINISH)
-    process = study.start("execute", "training")
+    process = study.start("execute", "--run", "training")
     done = wait_for(lambda: list(study.results.glob("checkpoints/*/done")))[0]
     pid = int(done.with_name("pid").read_text())
     assert "running" in study.make("status").stdout
@@ -247,7 +247,7 @@ def test_wrong_number_of_processes_touches_nothing(tmp_path, monkeypatch, given)
 def test_interrupted_runner_says_so_and_keeps_its_checkpoint(tmp_path):
     study = Throwaway(tmp_path)
     study.run("training", TRAINING, WRITE_PLAIN, FINISH)
-    process = study.start("execute", "training")
+    process = study.start("execute", "--run", "training")
     wait_for(lambda: list(study.results.glob("checkpoints/*/done")))
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
@@ -322,6 +322,6 @@ def test_sheets_of_pictures_are_told_from_plots(tmp_path):
         (tmp_path / f"{name}.svg").write_text("<svg>" + "<image href='data:'/>" * images + "</svg>")
         (tmp_path / f"{name}.png").write_bytes(b"png")
     shown = {name for name in ("plot", "heat", "sheet") for kind in (".png", ".svg")
-             if _shows_pictures(tmp_path / f"{name}{kind}")}
+             if shows_pictures(tmp_path / f"{name}{kind}")}
     assert shown == {"sheet"}
-    assert not _shows_pictures(tmp_path / "table.csv")
+    assert not shows_pictures(tmp_path / "table.csv")

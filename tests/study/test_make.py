@@ -85,7 +85,7 @@ def test_edit_that_is_taken_back_does_nothing(built):
     status = built.make("status").stdout
     assert "b    stale" in status
     assert "module shoplens.plots changed" in status
-    assert built.start("graph").wait() == 0, "the stamps have seen the edit"
+    assert built.start("graph").wait() == 0, "the rules have seen the edit"
     rewrite(built.root / "lib" / "shoplens" / "plots.py", "SIZE = 9", "SIZE = 1")
     assert_nothing_to_do(built)
 

@@ -14,7 +14,7 @@ PROVENANCE = {"licence": "Data", "source": "Catalogue", "split_sha256": "Split, 
 
 def state_of(run: RunSpec) -> tuple[str, dict]:
     """("done", "failed" or "not run", the record of the last attempt, {} if there was none)."""
-    record = json.loads(run.record.read_text(encoding="utf-8")) if run.record.exists() else {}
+    record = json.loads(run.record_file.read_text(encoding="utf-8")) if run.record_file.exists() else {}
     return ("done" if run.target.exists() else record.get("status", "not run")), record
 
 
