@@ -1,6 +1,6 @@
 # One command on a fresh machine is enough: `make reproduce` builds the environment, runs what is not up to date
 # and writes results/<DATASET>/<PROFILE>/index.html. Which runs there are, and what each depends on, is in
-# study.yml; `python -m shoplens.study graph` decides what must be done and writes the rules for just that.
+# study.yml; `python -m shoplens.study graph` decides what must be done; Make gets rules for just that.
 
 DATASET ?= bazaar
 PROFILE ?= laptop
@@ -32,7 +32,6 @@ ENV :=
 endif
 
 HERE := --dataset "$(DATASET)" --profile "$(PROFILE)"
-GRAPH := results/$(DATASET)/$(PROFILE)/graph.mk
 
 # JupyterLab asks to be told that it is root's, the usual user of a container.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -76,12 +75,12 @@ data: env ## find or download the raw data of DATASET and prepare its catalogue
 
 # The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it.
 reproduce: env ## run whatever is not up to date, then write the report
-	@$(PY) -m shoplens.study graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
-	@if [ ! -e $(GRAPH) ]; then \
+	@rules=$$($(PY) -m shoplens.study graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)") || exit; \
+	if [ -z "$$rules" ]; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
 		trap : INT; \
-		SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f $(GRAPH) || { \
+		printf '%s\n' "$$rules" | SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f - || { \
 			code=$$?; $(PY) -m shoplens.report.index_page $(HERE) && \
 				echo "Not everything was made; the report says which runs are missing, and why."; \
 			exit $$code; \

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from contextlib import redirect_stdout
 
 from shoplens.errors import StudyError
 from shoplens.study.fingerprint import fingerprints
 from shoplens.study.plan import load_study, parse_seeds
-from shoplens.study.schedule import assess, execute_one, write_rules
+from shoplens.study.schedule import assess, execute_one, graph
 
 
 def status(dataset: str, profile: str, seeds: str) -> None:
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
 
             return verify(*where, chosen.run)
         if chosen.command == "graph":
-            write_rules(*where, chosen.run)
+            with redirect_stdout(sys.stderr):       # Make reads what is printed: what a download says is not for it
+                rules = graph(*where, chosen.run)
+            print(rules)
         elif chosen.command == "status":
             status(*where)
         else:

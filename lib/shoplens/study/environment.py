@@ -53,19 +53,17 @@ def hardware() -> dict[str, object]:
 def git_state(files: list[Path]) -> dict[str, object]:
     """{"sha": commit or None, "dirty": those of `files` that differ from it}; sha None outside a repository."""
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(paths.root()), *arguments], capture_output=True, text=True)
-        except FileNotFoundError:
-            return None
-        return done.stdout if done.returncode == 0 else None
+    def git(*arguments: str) -> list[str]:
+        command = ["git", "-C", str(paths.root()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    sha = git("rev-parse", "HEAD")
-    if sha is None:
-        return {"sha": None, "dirty": []}
     names = [str(file.relative_to(paths.root())) for file in files]
-    changed = git("status", "--porcelain", "--untracked-files=all", "--", *names) or ""
-    return {"sha": sha.strip(), "dirty": sorted(line[3:] for line in changed.splitlines())}
+    try:
+        sha = git("rev-parse", "HEAD")[0]
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *names)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return {"sha": None, "dirty": []}
+    return {"sha": sha, "dirty": sorted(line[3:] for line in changed)}
 
 
 def pinned() -> dict[str, str]:
@@ -95,9 +93,7 @@ def exercise() -> None:
     points = np.repeat(centres, 50, axis=0) + rng.normal(size=(200, 8)).astype(np.float32) * 0.1
     kmeans = faiss.Kmeans(8, 4, niter=10, nredo=5, seed=1)
     kmeans.train(points)
-    index = faiss.IndexFlatL2(8)
-    index.add(kmeans.centroids)
-    distance, _ = index.search(centres, 1)
+    distance, _ = kmeans.index.search(centres, 1)
     assert distance.max() < 0.1, f"k-means missed a centre by {distance.max():.2f}"
     weight = torch.randn(16, 3, 3, 3, requires_grad=True)
     torch.nn.functional.conv2d(torch.ones(2, 3, 8, 8), weight).sum().backward()

@@ -21,7 +21,7 @@ from shoplens.study import environment
 from shoplens.study.fingerprint import code_files
 from shoplens.study.parameters import check_used
 from shoplens.study.plan import RunSpec
-from shoplens.study.publish import RunFailed, check_outputs, publish, stopped_in, withdraw, work_folder
+from shoplens.study.publish import check_outputs, publish, stopped_in, withdraw, work_folder
 
 # Training prints one line an epoch; those lines go to the terminal, everything else only to the log.
 PROGRESS = re.compile(r"\s*epoch\b", re.I)
@@ -165,7 +165,7 @@ def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
     """Keep the notebook as far as it came and the record; the one line that says what happened."""
     executed = work_folder(run) / "notebook.ipynb"
     cell, reason = stopped_in(executed)
-    if isinstance(error, RunFailed):
+    if isinstance(error, StudyError):
         reason = str(error)
     elif isinstance(error, KeyboardInterrupt):
         reason = "interrupted"

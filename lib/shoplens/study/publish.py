@@ -12,14 +12,11 @@ import re
 import shutil
 from pathlib import Path
 
+from shoplens.errors import StudyError
 from shoplens.paths import read_json, replace_dir, root, write_json
 from shoplens.study.plan import RunSpec
 
 TWINS = {".png": ".svg", ".svg": ".png", ".csv": ".md"}
-
-
-class RunFailed(Exception):
-    """A run that did not do what it declared."""
 
 
 def work_folder(run: RunSpec) -> Path:
@@ -86,11 +83,11 @@ def _bad_values(path: Path) -> int:
 
 
 def check_outputs(run: RunSpec) -> dict:
-    """What `run.finish()` recorded; RunFailed with everything a whole run would have and this one has not."""
+    """What `run.finish()` recorded; StudyError with everything a whole run would have and this one has not."""
     files = work_folder(run) / "files"
     cell, error = stopped_in(work_folder(run) / "notebook.ipynb")
     if cell:
-        raise RunFailed(f"{error or 'the kernel stopped'}; the cells after it did not run")
+        raise StudyError(f"{error or 'the kernel stopped'}; the cells after it did not run")
     problems = []
     if not (files / "finished.json").exists():
         problems.append("run.finish() was not reached; it must be the notebook's last call")
@@ -105,7 +102,7 @@ def check_outputs(run: RunSpec) -> dict:
         if name.startswith("tables/") and name.endswith(".csv") and (bad := _bad_values(files / name)):
             problems.append(f"{name}: {bad} rows have no finite `value`")
     if problems:
-        raise RunFailed("; ".join(problems))
+        raise StudyError("; ".join(problems))
     return read_json(files / "finished.json")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoplens.errors import StudyError
-from shoplens.paths import data_dir, read_json, results_dir, root, write_atomic
+from shoplens.paths import data_dir, read_json, results_dir, root
 from shoplens.study.execute import execute, is_locked, lock_file, locked, num_processes, say
 from shoplens.study.fingerprint import closure, differences, digest, fingerprints
 from shoplens.study.parameters import check_used
@@ -19,7 +19,8 @@ from shoplens.study.publish import report_mark, work_folder
 from shoplens.syntax import short_hash
 
 LOCK_WAIT_S = 30
-REPORT_FILES = ("report.yml", "lib/shoplens/report/report.css", "results/paper/*.csv")      # what the report reads
+# What the report reads besides what runs emitted: its words, its templates and styles, the papers' tables.
+REPORT_FILES = ("report.yml", "lib/shoplens/report/**/*.html", "lib/shoplens/report/**/*.css", "results/paper/*.csv")
 
 
 class Standing(NamedTuple):
@@ -55,7 +56,7 @@ def _standing(run: RunSpec, components: dict, inputs: dict[str, Standing]) -> St
     reasons = differences(record["components"], components)
     for name in run.upstream:
         if record["components"].get(f"input {name}") != components[f"input {name}"]:
-            continue        # said already
+            continue        # among the differences
         if inputs[name].state != "done":
             reasons.append(f"input {name} is {inputs[name].state}")
         elif inputs[name].record["finished"] != record["inputs"].get(name):
@@ -65,10 +66,13 @@ def _standing(run: RunSpec, components: dict, inputs: dict[str, Standing]) -> St
     return Standing("stale" if reasons else "done", reasons, record)
 
 
-def write_rules(dataset: str, profile: str, seeds: str, run_id: str = "") -> None:
-    """Write results/<dataset>/<profile>/graph.mk: rules for the runs that must be executed and for the report, with
-    `run_id` for those of that run and what it needs. Where nothing must be done there is no such file."""
-    num_processes()     # said once, not by every run
+def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> str:
+    """Rules for Make: the runs that must be executed, and the report; with `run_id` that run and what it needs alone.
+    Empty where nothing must be done.
+
+    StudyError for whatever is wrong with the request, with study.yml or with the notebook of a run.
+    """
+    num_processes()     # one message, not one per run
     runs = load_study().plan(dataset, profile, parse_seeds(seeds))
     runs = needed(runs, run_id) if run_id else runs
     fetch_raw(runs)
@@ -78,10 +82,8 @@ def write_rules(dataset: str, profile: str, seeds: str, run_id: str = "") -> Non
     due = {name: run for name, run in runs.items() if found[name].state != "done"}
     folder = results_dir(dataset, profile)
     report = "" if run_id else _report_digest(runs)
-    if due or (report and not _report_stands(folder, report)):
-        write_atomic(folder / "graph.mk", _rules(folder, due, seeds, report).encode())
-    else:
-        (folder / "graph.mk").unlink(missing_ok=True)
+    nothing = not due and (run_id or _report_stands(folder, report))
+    return "" if nothing else _rules(folder, due, seeds, report)
 
 
 def fetch_raw(runs: dict[str, RunSpec]) -> None:
@@ -89,14 +91,14 @@ def fetch_raw(runs: dict[str, RunSpec]) -> None:
 
     StudyError with the source's own sentence where it cannot be had.
     """
-    for run in runs.values():
-        if run.sources and run.raw and not (data_dir() / run.raw).exists():
-            from shoplens.data import registry  # slow to import, and most calls have nothing to fetch
+    absent = {run.dataset for run in runs.values() if run.sources and run.raw and not (data_dir() / run.raw).exists()}
+    for dataset in absent:
+        from shoplens.data import registry  # slow to import, and most calls have nothing to fetch
 
-            try:
-                registry.ensure_raw(run.dataset)
-            except registry.DataError as error:
-                raise StudyError(str(error)) from None
+        try:
+            registry.ensure_raw(dataset)
+        except registry.DataError as error:
+            raise StudyError(str(error)) from None
 
 
 def _report_digest(runs: dict[str, RunSpec]) -> str:
@@ -118,15 +120,14 @@ def _report_stands(folder: Path, report: str) -> bool:
 def _rules(folder: Path, due: dict[str, RunSpec], seeds: str, report: str) -> str:
     """One phony target per run, after those of its inputs that are due too; then the report, if a digest is given."""
     some = f"--dataset {folder.parent.name} --profile {folder.name}"
-    lines = ["# Written by `make`: what must be done now, one rule per run. Do not edit.", "PY ?= python3"]
-    lines += [f".PHONY: everything/ {' '.join(due)}", f"everything/: {' '.join(due)}"]      # a / is in no run's name
+    lines = [f".PHONY: everything/ {' '.join(due)}", f"everything/: {' '.join(due)}"]      # a / is in no run's name
     if report:
         lines += [f"\t@$(PY) -m shoplens.report.index_page {some}"]
         lines += [f"\t@echo {report} > {report_mark(folder).relative_to(root()).as_posix()}"]
     for run in due.values():
         lines += [f"{run.id}: {' '.join(name for name in run.upstream if name in due)}"]
         lines += [f'\t@$(PY) -m shoplens.study execute {some} --run {run.id} --seeds "{seeds}" --if-due']
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def execute_one(dataset: str, profile: str, seeds: str, run_id: str, if_due: bool = False) -> int:
@@ -137,13 +138,13 @@ def execute_one(dataset: str, profile: str, seeds: str, run_id: str, if_due: boo
     runs = needed(load_study().plan(dataset, profile, parse_seeds(seeds)), run_id)
     current = fingerprints(runs)
     run = runs.pop(run_id)
-    absent = [name for name in run.upstream if not runs[name].target.exists()]
-    if absent:
-        raise StudyError(
-            f"{run_id} needs {', '.join(absent)}; make reproduce RUN={run_id} DATASET={dataset} PROFILE={profile} "
-            "does both"
-        )
     with locked(run, LOCK_WAIT_S):
+        absent = [name for name in run.upstream if not runs[name].target.exists()]
+        if absent:
+            raise StudyError(
+                f"{run_id} needs {', '.join(absent)}; make reproduce RUN={run_id} DATASET={dataset} "
+                f"PROFILE={profile} does both"
+            )
         found = assess(runs, current)
         if if_due and _standing(run, current[run_id]["components"], found).state == "done":
             say(f"[{run_id}] done by another make")
