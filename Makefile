@@ -1,11 +1,11 @@
 # One command on a fresh machine is enough: `make reproduce` builds the environment, runs what is not up to date
 # and writes results/<DATASET>/<PROFILE>/index.html. Which runs there are, and what each depends on, is in
-# study.yml; the rules for them are written by `python -m shoplens.study graph`.
+# study.yml; `python -m shoplens.study graph` decides what must be done; Make gets rules for just that.
 
 DATASET ?= bazaar
 PROFILE ?= laptop
 RUN ?=
-SEEDS ?= 0
+SEEDS ?=
 NUM_PROCESSES ?=
 PYTHON ?=
 YES ?=
@@ -32,8 +32,6 @@ ENV :=
 endif
 
 HERE := --dataset "$(DATASET)" --profile "$(PROFILE)"
-GRAPH := results/$(DATASET)/$(PROFILE)/graph.mk
-GOAL := $(if $(RUN),$(RUN),all)
 
 # JupyterLab asks to be told that it is root's, the usual user of a container.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -49,7 +47,7 @@ help: ## this list
 	@echo
 	@echo "  DATASET=$(DATASET)  PROFILE=$(PROFILE)  which catalogue, at which size; names are in study.yml"
 	@echo "  RUN=02_bcnn         one run and what it needs"
-	@echo "  SEEDS=\"0 1 2\"       repeat the runs that allow it"
+	@echo "  SEEDS=\"0 1 2\"       repeat the runs that allow it; empty: as often as the profile says"
 	@echo "  JOBS=$(JOBS)              runs at a time; on a CPU two, each on half of the cores"
 	@echo "  NUM_PROCESSES=2     processes of one training"
 	@echo "  PYTHON=python       use this interpreter and its packages instead of .venv"
@@ -77,12 +75,12 @@ data: env ## find or download the raw data of DATASET and prepare its catalogue
 
 # The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it.
 reproduce: env ## run whatever is not up to date, then write the report
-	@$(PY) -m shoplens.study graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)"
-	@if $(MAKE) -s --no-print-directory -q -f $(GRAPH) $(GOAL) >/dev/null 2>&1; then \
+	@rules=$$($(PY) -m shoplens.study graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)") || exit; \
+	if [ -z "$$rules" ]; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
 		trap : INT; \
-		SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f $(GRAPH) $(GOAL) || { \
+		printf '%s\n' "$$rules" | SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f - || { \
 			code=$$?; $(PY) -m shoplens.report.index_page $(HERE) && \
 				echo "Not everything was made; the report says which runs are missing, and why."; \
 			exit $$code; \

@@ -42,7 +42,9 @@ RUN = "{run}"  # id of this run
 SEED = 0  # random seed
 EPOCHS = 3  # passes over the data
 RATE = 0.1  # learning rate"""
-OPEN = "from shoplens.study.notebook_run import start_run\nrun = start_run(DATASET, PROFILE, RUN, SEED)\nprint(EPOCHS, RATE)"
+OPEN = """from shoplens.study.notebook_run import start_run
+run = start_run(DATASET, PROFILE, RUN, SEED)
+print(EPOCHS, RATE)"""
 MODEL = "run.artefact('model.txt').write_text('x')"
 WRITE = f"import pandas as pd\nrun.table(pd.DataFrame({{'value': [1.0]}}), RUN)\n{MODEL}"
 WRITE_PLAIN = f"run.path(f'tables/{{RUN}}.csv').write_text('value\\n1\\n')\n{MODEL}"
@@ -130,7 +132,7 @@ class Throwaway:
                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def execute(self, run: str) -> subprocess.CompletedProcess:
-        process = self.start("execute", run)
+        process = self.start("execute", "--run", run)
         out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

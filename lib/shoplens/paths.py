@@ -1,5 +1,6 @@
 """Where things are. Every folder of the study is found here, so no notebook holds a path of its own."""
 
+import json
 import os
 import shutil
 import time
@@ -84,3 +85,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON, one space of indent, through `write_atomic`."""
+    write_atomic(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict:
+    """Content of a JSON file; FileNotFoundError where there is none."""
+    return json.loads(path.read_text(encoding="utf-8"))

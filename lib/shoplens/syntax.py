@@ -14,6 +14,6 @@ def code_text(tree: ast.AST) -> str:
     return ast.dump(tree)
 
 
-def short_hash(text: str) -> str:
-    """16 hexadecimal digits of a text's SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def short_hash(content: str | bytes) -> str:
+    """16 hexadecimal digits of the SHA-256 of a text or of a file's content."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]

@@ -228,3 +228,20 @@ def test_distractors_from_two_workers_are_those_of_one(monkeypatch):
     assert [each.item for each in pooled] == [f"d{number:08d}" for number in range(13)]
     for number in (0, 12):
         np.testing.assert_array_equal(pooled[number].image, distractor(number, size=32).image)
+
+
+def test_drawing_code_is_what_the_code_does(tmp_path, monkeypatch):
+    """Another comment or docstring finds the pictures that are drawn; another line of code draws them anew."""
+    source = '"""How wide."""\n\n\ndef width(size):\n    """In pixels."""\n    return size / 3  # a third\n'
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(bazaar.drawing, "__file__", str(tmp_path / "__init__.py"))
+
+    def code(old="", new=""):
+        (tmp_path / "shape.py").write_text(source.replace(old, new) if old else source)
+        return bazaar.drawing_code()
+
+    as_it_was = code()
+    assert code("# a third", "# one third") == as_it_was
+    assert code("In pixels.", "Number of pixels.") == as_it_was
+    assert code("How wide.", "Width of a shape.") == as_it_was
+    assert code("size / 3", "size / 4") != as_it_was

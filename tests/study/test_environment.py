@@ -22,20 +22,20 @@ def test_pins_cover_the_named_tools():
     assert all(re.fullmatch(r"\d[\w.]*", version) for version in environment.pinned().values())
 
 
-def test_a_wrong_version_is_told():
+def test_a_wrong_version_is_named():
     assert environment.differing({"torch": "0.0.1", "no-such-package": "1.0"}) == [
         f"torch: {torch.__version__.split('+')[0]}, pinned 0.0.1", "no-such-package: not installed, pinned 1.0"]
 
 
-def test_what_is_not_installed_is_told_and_not_imported(monkeypatch, capsys):
+def test_what_is_not_installed_is_named_and_not_imported(monkeypatch, capsys):
     for name in ("faiss", "psutil"):
         monkeypatch.setitem(sys.modules, name, None)        # an import of it fails
     importlib.reload(environment)
     monkeypatch.setattr(environment, "pinned", lambda: {"no-such-package": "1.0"})
     assert environment.main() == 1
-    told = capsys.readouterr().err
-    assert "no-such-package: not installed, pinned 1.0" in told
-    assert "for want of faiss, psutil; python -m pip install -r requirements.txt" in told
+    errors = capsys.readouterr().err
+    assert "no-such-package: not installed, pinned 1.0" in errors
+    assert "for want of faiss, psutil; python -m pip install -r requirements.txt" in errors
 
 
 @pytest.mark.parametrize(("gpu", "memory", "profile"), [(0, 24, "laptop"), (6, 24, "laptop"), (24, 64, "paper"),

@@ -12,9 +12,9 @@ from throwaway import PARAMETERS, WRITE, WRITE_PLAIN, Throwaway
 
 from shoplens.errors import StudyError
 from shoplens.study import execute
-from shoplens.study.__main__ import _shows_pictures
 from shoplens.study.notebook_run import start_run
 from shoplens.study.plan import load_study
+from shoplens.study.reference import shows_pictures
 
 FINISH = "run.finish()"
 TABLE = WRITE_PLAIN.splitlines()[0]
@@ -112,20 +112,20 @@ def test_kernel_is_this_interpreter_at_the_root(executed):
 def test_executed_notebook_keeps_what_papermill_says(executed):
     study, _ = executed
     notebook = json.loads(study.target("good").read_text())
-    said = notebook["metadata"]["papermill"]
-    assert said["parameters"]["RUN"] == "good"
-    assert said["output_path"] == "results/toy/smoke/notebooks/good.ipynb"
+    recorded = notebook["metadata"]["papermill"]
+    assert recorded["parameters"]["RUN"] == "good"
+    assert recorded["output_path"] == "results/toy/smoke/notebooks/good.ipynb"
     assert notebook["metadata"]["kernelspec"]["name"] == "no-such-kernel", "the source's own kernel was not asked"
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_run_leaves_no_target(executed, name):
     study, processes = executed
-    said = processes[name].stderr.strip().splitlines()[-1]
+    message = processes[name].stderr.strip().splitlines()[-1]
     assert processes[name].returncode == 1
-    assert f"{name} failed" in said
-    assert BAD[name][1] in said
-    assert f"results/toy/smoke/failed/{name}.ipynb" in said
+    assert f"{name} failed" in message
+    assert BAD[name][1] in message
+    assert f"results/toy/smoke/failed/{name}.ipynb" in message
     assert not study.target(name).exists()
     assert not (study.results / "tables" / f"{name}.csv").exists()
     assert not (study.results / "artefacts" / name).exists()
@@ -135,7 +135,7 @@ def test_bad_run_leaves_no_target(executed, name):
     assert BAD[name][1].split(": ", 1)[-1] in record["error"]
 
 
-def test_status_tells_failed_from_done(executed):
+def test_status_shows_failed_and_done(executed):
     study, _ = executed
     lines = {line.split()[0]: line for line in study.make("status").stdout.splitlines() if line.strip()}
     assert lines["good"].split()[1] == "done"
@@ -144,7 +144,7 @@ def test_status_tells_failed_from_done(executed):
 
 
 @pytest.mark.parametrize(
-    ("case", "notebook", "overrides", "said"),
+    ("case", "notebook", "overrides", "message"),
     [
         ("untagged", {"tag": "setup"}, {}, "untagged.ipynb: no code cell is tagged `parameters`"),
         ("unknown", {}, {"EPOCH": 1}, "unknown.ipynb has no parameter EPOCH"),
@@ -153,12 +153,12 @@ def test_status_tells_failed_from_done(executed):
         ("unused", {"parameters": PARAMETERS + "\nWIDTH = 3  # ?"}, {}, "unused.ipynb: parameter WIDTH is never read"),
     ],
 )
-def test_bad_parameters_stop_before_anything_runs(tmp_path, case, notebook, overrides, said):
+def test_bad_parameters_stop_before_anything_runs(tmp_path, case, notebook, overrides, message):
     study = Throwaway(tmp_path)
     study.run(case, notebook=notebook, parameters={"all": overrides})
     for process in (study.execute(case), study.make("reproduce")):
         assert process.returncode == 2
-        assert said in process.stderr
+        assert message in process.stderr
     assert not (study.results / "notebooks").exists()
 
 
@@ -188,7 +188,7 @@ def wait_for(condition, seconds=30):
 def test_killed_runner_takes_its_kernel_along_and_the_rerun_resumes(tmp_path):
     study = Throwaway(tmp_path)
     study.run("training", TRAINING, WRITE_PLAIN, FINISH)
-    process = study.start("execute", "training")
+    process = study.start("execute", "--run", "training")
     done = wait_for(lambda: list(study.results.glob("checkpoints/*/done")))[0]
     pid = int(done.with_name("pid").read_text())
     assert "running" in study.make("status").stdout
@@ -247,13 +247,13 @@ def test_wrong_number_of_processes_touches_nothing(tmp_path, monkeypatch, given)
 def test_interrupted_runner_says_so_and_keeps_its_checkpoint(tmp_path):
     study = Throwaway(tmp_path)
     study.run("training", TRAINING, WRITE_PLAIN, FINISH)
-    process = study.start("execute", "training")
+    process = study.start("execute", "--run", "training")
     wait_for(lambda: list(study.results.glob("checkpoints/*/done")))
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "interrupted" in said
-    assert "training failed" in said
+    assert "interrupted" in errors
+    assert "training failed" in errors
     assert not study.target("training").exists()
     assert (study.results / "failed" / "training.ipynb").exists()
     assert study.record("training")["status"] == "failed"
@@ -316,12 +316,12 @@ def test_an_optional_output_may_be_written_or_not(tmp_path):
     assert (study.results / "artefacts/has/extra.txt").exists()
 
 
-def test_sheets_of_pictures_are_told_from_plots(tmp_path):
+def test_sheets_of_pictures_are_kept_apart_from_plots(tmp_path):
     """A heat map embeds one image (its colour bar); a sheet of photographs one a picture."""
     for name, images in (("plot", 0), ("heat", 1), ("sheet", 8)):
         (tmp_path / f"{name}.svg").write_text("<svg>" + "<image href='data:'/>" * images + "</svg>")
         (tmp_path / f"{name}.png").write_bytes(b"png")
     shown = {name for name in ("plot", "heat", "sheet") for kind in (".png", ".svg")
-             if _shows_pictures(tmp_path / f"{name}{kind}")}
+             if shows_pictures(tmp_path / f"{name}{kind}")}
     assert shown == {"sheet"}
-    assert not _shows_pictures(tmp_path / "table.csv")
+    assert not shows_pictures(tmp_path / "table.csv")

@@ -51,7 +51,7 @@ def assert_nothing_to_do(study, *arguments):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_as_many_runs_at_a_time_as_told_share_the_cores(tmp_path, monkeypatch, jobs):
+def test_as_many_runs_at_a_time_as_asked_share_the_cores(tmp_path, monkeypatch, jobs):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     study = Throwaway(tmp_path, in_process=True)
     stays = ("import os, time\nrun.metric('from', time.time())\ntime.sleep(2)\nrun.metric('to', time.time())\n"
@@ -61,7 +61,7 @@ def test_as_many_runs_at_a_time_as_told_share_the_cores(tmp_path, monkeypatch, j
     process = study.make("reproduce", f"JOBS={jobs}")
     assert process.returncode == 0, process.stderr
     first, second = sorted(({m["name"]: m["value"] for m in study.record(name)["metrics"]} for name in ("a", "b")),
-                           key=lambda told: told["from"])
+                           key=lambda times: times["from"])
     assert (second["from"] < first["to"]) == (jobs == 2)
     assert first["threads"] == (max(os.cpu_count() // 2, 1) if jobs == 2 else 0)
 
@@ -85,7 +85,7 @@ def test_edit_that_is_taken_back_does_nothing(built):
     status = built.make("status").stdout
     assert "b    stale" in status
     assert "module shoplens.plots changed" in status
-    assert built.start("graph").wait() == 0, "the stamps have seen the edit"
+    assert built.start("graph").wait() == 0, "the rules have seen the edit"
     rewrite(built.root / "lib" / "shoplens" / "plots.py", "SIZE = 9", "SIZE = 1")
     assert_nothing_to_do(built)
 
@@ -144,6 +144,48 @@ def test_failed_rerun_leaves_nothing_behind_and_the_repair_runs(built):
     assert not (built.results / "failed" / "c.ipynb").exists()
 
 
+def test_report_is_written_again_after_its_modules_its_words_and_runs_by_hand(built):
+    words = built.root / "report.yml"
+    page = built.root / "lib" / "shoplens" / "report" / "index_page.py"
+    index = built.results / "index.html"
+    for change in (lambda: rewrite(page, "import sys", "import sys\nimport os"), lambda: words.write_text("title: a"),
+                   lambda: words.unlink(), index.unlink, lambda: built.execute("c")):
+        change()
+        process = built.make("reproduce")
+        assert process.returncode == 0, process.stderr
+        assert ran(process) == set()
+        assert "Nothing to do" not in process.stdout
+        assert index.read_text() == "report of a b c"
+        assert_nothing_to_do(built)
+
+
+def test_a_run_whose_input_failed_is_not_run_and_the_others_are(tmp_path):
+    study = Throwaway(tmp_path, in_process=True)
+    study.run("a", "1 / 0", WRITE_PLAIN, FINISH)
+    study.run("b", inputs=["a"])
+    study.run("c")
+    process = study.make("reproduce", "-k", "JOBS=1")
+    assert process.returncode == 2
+    assert ran(process) == {"c"}
+    assert "[b]" not in process.stdout
+    assert not (study.results / "runs" / "b.json").exists()
+    assert (study.results / "index.html").read_text() == "report of c"
+
+
+def test_two_makes_at_once_execute_every_run_once(tmp_path):
+    study = Throwaway(tmp_path, in_process=True)
+    study.run("a", "import time\nopen('started', 'a').write('a')\ntime.sleep(2)", WRITE_PLAIN, FINISH)
+    study.run("b", inputs=["a"])
+    study.run("c", "open('started', 'a').write('c')", WRITE_PLAIN, FINISH)
+    makes = [study.start_make("reproduce", "JOBS=1") for _ in range(2)]
+    outputs = [process.communicate(timeout=60) for process in makes]
+    assert [process.returncode for process in makes] == [0, 0], outputs
+    text = "".join(output for output, _ in outputs)
+    assert sorted(re.findall(r"\[(\w)\] done in", text)) == ["a", "b", "c"], text
+    assert sorted((tmp_path / "started").read_text()) == ["a", "c"]
+    assert_nothing_to_do(study)
+
+
 def test_interrupted_make_reports_what_there_is(tmp_path):
     study = Throwaway(tmp_path, in_process=True)
     study.run("a")
@@ -156,9 +198,9 @@ def test_interrupted_make_reports_what_there_is(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert "Not everything was made" in said
+    assert "Not everything was made" in output
     assert study.record("b")["error"] == "interrupted"
     assert (study.results / "index.html").read_text() == "report of a"
 
@@ -173,14 +215,14 @@ def test_one_run_and_what_it_needs(built):
 
 
 def test_wrong_names_are_one_clear_line(built):
-    for argument, said in (("DATASET=shop", "choose one of: toy, plain"), ("PROFILE=huge", "smoke, laptop"),
+    for argument, message in (("DATASET=shop", "choose one of: toy, plain"), ("PROFILE=huge", "smoke, laptop"),
                            ("RUN=z", "choose one of: a, b, c"), ("SEEDS=x", 'SEEDS="x" must be'),
                            ("NUM_PROCESSES=all", "NUM_PROCESSES=all must be a whole number from 1")):  # fmt: skip
         process = built.make("reproduce", argument)
         assert process.returncode != 0
         errors = [line for line in process.stderr.splitlines() if not line.startswith("make")]
         assert len(errors) == 1
-        assert said in errors[0]
+        assert message in errors[0]
 
 
 def test_clone_is_not_up_to_date(built, tmp_path):
@@ -271,8 +313,8 @@ def test_a_reference_is_never_of_two_minds(tmp_path):
 
     assert accept("SEEDS=0 1") == ("", ["a", "a-s1", "b", "c"])
     for seeds in ("0", "1"):
-        said, held = accept(f"SEEDS={seeds}")
-        assert 'give SEEDS="0 1"' in said
+        message, held = accept(f"SEEDS={seeds}")
+        assert 'give SEEDS="0 1"' in message
         assert held == ["a", "a-s1", "b", "c"]
     assert accept("RUN=a") == ("", ["a", "a-s1", "b", "c"])
     del study.study["runs"]["c"]
@@ -293,7 +335,7 @@ def test_clean_asks_and_spares_what_is_committed(tmp_path):
 
 
 def test_help_lists_every_target(tmp_path):
-    said = Throwaway(tmp_path).make().stdout
+    text = Throwaway(tmp_path).make().stdout
     for target in ("env", "check-env", "data", "reproduce", "report", "status", "test", "bench", "lab",
                    "accept-reference", "verify", "readme", "clean"):  # fmt: skip
-        assert f"  {target} " in said
+        assert f"  {target} " in text

@@ -334,11 +334,12 @@ def test_relative_imports_are_followed(toy):
     toy.module("data/sources/shared", "")
     toy.module("colours", "RED = 1\n")
     assert set(fingerprint.closure({"shoplens.data.sources.toy"})) == {
-        "shoplens", "shoplens.colours", "shoplens.data", "shoplens.data.sources", "shoplens.data.sources.shared", "shoplens.data.sources.toy",
+        "shoplens", "shoplens.colours", "shoplens.data", "shoplens.data.sources", "shoplens.data.sources.shared",
+        "shoplens.data.sources.toy",
     }  # fmt: skip
 
 
-def test_stamps_are_stable_json(toy):
+def test_fingerprints_are_stable_json(toy):
     toy.run("a")
     first, second = (json.dumps(fingerprint.fingerprints(plan())) for _ in range(2))
     assert first == second

@@ -27,7 +27,7 @@ class Attempt:
 
 def last_attempt(run: RunSpec) -> Attempt:
     """What there is of a run."""
-    record = json.loads(run.record.read_text(encoding="utf-8")) if run.record.exists() else {}
+    record = json.loads(run.record_file.read_text(encoding="utf-8")) if run.record_file.exists() else {}
     state = "done" if run.target.exists() else record.get("status", "not run")
     places = (run.target, run.results / "failed" / f"{run.id}.ipynb")
     return Attempt(run, state, record, next((path for path in places if path.exists()), None))

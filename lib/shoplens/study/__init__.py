@@ -1,1 +1,1 @@
-"""How runs are planned, judged stale, executed, published and verified; `python -m shoplens.study` is the command line."""
+"""How runs are planned, judged stale, executed, published and verified. See `python -m shoplens.study -h`."""

@@ -1,16 +1,69 @@
-"""`make check-env`: do torch, torchvision and faiss work together here, and what is this machine good for?"""
+"""What results are made with (versions, hardware, commit), and `make check-env`: do torch, torchvision and faiss work
+together here, and what is this machine good for?"""
 
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
+import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 from shoplens import paths
 
+RECORDED = (
+    "torch", "torchvision", "timm", "accelerate", "faiss-gpu", "faiss-cpu", "numpy", "scipy", "scikit-learn",
+    "pandas", "pyarrow", "pillow", "matplotlib", "safetensors", "papermill", "nbclient", "ipykernel",
+)  # fmt: skip
 TRIED = ("faiss", "numpy", "psutil", "torch", "torchvision")    # imported late: an environment may lack them
 PAPER_MEMORY = 64       # GiB that the paper profile lets product search take (MEMORY_GIB of study.yml)
+
+
+@cache
+def installed(package: str) -> str | None:
+    """Installed version of a distribution such as "scikit-learn", without importing it; None where it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that can change a result."""
+    found = {package: installed(package) for package in RECORDED}
+    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
+
+
+def hardware() -> dict[str, object]:
+    """Processor, cores this process may use, memory in GiB, operating system."""
+    import psutil
+
+    information = Path("/proc/cpuinfo")     # Linux only; elsewhere `platform` knows the model
+    model = re.search(r"^model name\s*: (.*)", information.read_text() if information.exists() else "", re.M)
+    return {
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def git_state(files: list[Path]) -> dict[str, object]:
+    """{"sha": commit or None, "dirty": those of `files` that differ from it}; sha None outside a repository."""
+
+    def git(*arguments: str) -> list[str]:
+        command = ["git", "-C", str(paths.root()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    names = [str(file.relative_to(paths.root())) for file in files]
+    try:
+        sha = git("rev-parse", "HEAD")[0]
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *names)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return {"sha": None, "dirty": []}
+    return {"sha": sha, "dirty": sorted(line[3:] for line in changed)}
 
 
 def pinned() -> dict[str, str]:
@@ -24,15 +77,8 @@ def pinned() -> dict[str, str]:
 
 def differing(wanted: dict[str, str]) -> list[str]:
     """One line for each package that is missing or of another version."""
-    lines = []
-    for name, version in wanted.items():
-        try:
-            here = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            here = "not installed"
-        if here != version:
-            lines.append(f"{name}: {here}, pinned {version}")
-    return lines
+    return [f"{name}: {installed(name) or 'not installed'}, pinned {version}" for name, version in wanted.items()
+            if installed(name) != version]
 
 
 def exercise() -> None:
@@ -47,9 +93,7 @@ def exercise() -> None:
     points = np.repeat(centres, 50, axis=0) + rng.normal(size=(200, 8)).astype(np.float32) * 0.1
     kmeans = faiss.Kmeans(8, 4, niter=10, nredo=5, seed=1)
     kmeans.train(points)
-    index = faiss.IndexFlatL2(8)
-    index.add(kmeans.centroids)
-    distance, _ = index.search(centres, 1)
+    distance, _ = kmeans.index.search(centres, 1)
     assert distance.max() < 0.1, f"k-means missed a centre by {distance.max():.2f}"
     weight = torch.randn(16, 3, 3, 3, requires_grad=True)
     torch.nn.functional.conv2d(torch.ones(2, 3, 8, 8), weight).sum().backward()
@@ -90,7 +134,8 @@ def describe() -> None:
 
 def main() -> int:
     """Print what was found; 0 when everything works as pinned, 1 when a version differs or a package is missing."""
-    if lines := differing(pinned()):
+    lines = differing(pinned())
+    if lines:
         print("differs from requirements.txt:\n  " + "\n  ".join(lines), file=sys.stderr)
     if absent := [name for name in TRIED if importlib.util.find_spec(name) is None]:
         print(f"not tried, for want of {', '.join(absent)}; python -m pip install -r requirements.txt", file=sys.stderr)

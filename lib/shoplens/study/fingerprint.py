@@ -1,5 +1,6 @@
-"""What a run depends on, as a dictionary of hashes: its code cells, its parameters, the shoplens modules it
-imports (and those they import), its source of data, its declared files and outputs, and the runs before it.
+"""What a run depends on, as a dictionary of hashes: its code cells, its parameters, the shoplens modules it imports
+(and those they import), the versions of the packages these import, its source of data, its declared files and outputs,
+and the runs before it.
 
 Prose, comments and docstrings do not count, so editing them retrains nothing; a plotting module counts only for
 the notebooks that import it.
@@ -7,74 +8,85 @@ the notebooks that import it.
 
 import ast
 import hashlib
+import importlib.util
 import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from shoplens.errors import StudyError
 from shoplens.paths import data_dir, root
+from shoplens.study.environment import installed
 from shoplens.study.parameters import code_cells, has_magic, parse_cell
 from shoplens.study.plan import RunSpec
 from shoplens.syntax import code_text, short_hash
 
 PACKAGE = "shoplens"
-SHORT = 16
+# Packages that compute a run's numbers: what they are imported as → the distributions that may have brought them.
+COMPUTING = {
+    "torch": ("torch",), "torchvision": ("torchvision",), "timm": ("timm",), "faiss": ("faiss-gpu", "faiss-cpu"),
+    "numpy": ("numpy",), "sklearn": ("scikit-learn",), "scipy": ("scipy",), "accelerate": ("accelerate",),
+}  # fmt: skip
+
+
+class Module(NamedTuple):
+    """What counts of a module: the hash of its code, and the dotted names it imports."""
+
+    hash: str
+    imports: frozenset[str]
 
 
 def module_file(name: str) -> Path | None:
     """File of the module `shoplens.a.b` in this study's lib/, or None if there is none."""
     base = root() / "lib" / Path(*name.split("."))
-    for file in (base.with_suffix(".py"), base / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
+    return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
 
 
-def _imports(tree: ast.AST, module: str = "", is_package: bool = False) -> set[str]:
-    """Dotted names under shoplens that a tree may import, anywhere in it, also inside functions."""
+def _imports(tree: ast.AST, package: str = "") -> set[str]:
+    """Dotted names that a tree may import, anywhere in it, also inside functions; relative ones from `package`."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = module.split(".")[: None if is_package else -1]
-                parents = parents[: len(parents) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == PACKAGE}
-
-
-def _modules_of(name: str) -> list[str]:
-    """The modules that importing a dotted name runs: each package on the way that has a file."""
-    parts = name.split(".")
-    return [n for n in (".".join(parts[: i + 1]) for i in range(len(parts))) if module_file(n)]
+    return found
 
 
 @cache
-def _module(name: str, file: Path, changed_ns: int) -> tuple[str, frozenset[str]]:
-    """Hash of a module and the names it imports; the time of change only keys the cache."""
+def _module(name: str, file: Path, text: str) -> Module:
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = ast.parse(text)
     except SyntaxError as error:
         raise StudyError(f"{file.relative_to(root())}, line {error.lineno}: {error.msg}") from None
-    imports = frozenset(_imports(tree, name, file.name == "__init__.py"))
-    return short_hash(code_text(tree)), imports
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    imports = frozenset(_imports(tree, package))
+    return Module(short_hash(code_text(tree)), imports)
 
 
-def closure(names: set[str]) -> dict[str, str]:
-    """{module: hash} of the shoplens modules that these dotted names reach."""
-    found: dict[str, str] = {}
+def closure(names: set[str]) -> dict[str, Module]:
+    """The shoplens modules that importing these dotted names reaches, by name, the packages on the way included."""
+    found: dict[str, Module] = {}
     pending = list(names)
     while pending:
-        for name in _modules_of(pending.pop()):
-            if name not in found:
-                file = module_file(name)
-                found[name], imports = _module(name, file, file.stat().st_mtime_ns)
-                pending += imports
+        parts = pending.pop().split(".")
+        if parts[0] != PACKAGE:
+            continue
+        for name in (".".join(parts[:i]) for i in range(1, len(parts) + 1)):
+            file = None if name in found else module_file(name)
+            if file:
+                found[name] = _module(name, file, file.read_text(encoding="utf-8"))
+                pending += found[name].imports
     return dict(sorted(found.items()))
+
+
+def _packages(names: set[str], modules: dict[str, Module]) -> dict[str, str]:
+    """Installed versions of the computing packages among the imported names and those that the modules import."""
+    imported = {name.split(".")[0] for name in names.union(*(module.imports for module in modules.values()))}
+    found = {each: installed(each) for name, some in COMPUTING.items() if name in imported for each in some}
+    return {f"package {name}": version for name, version in found.items() if version}
 
 
 def _source_modules(dataset: str) -> set[str]:
@@ -89,8 +101,8 @@ def _source_modules(dataset: str) -> set[str]:
 
 
 def notebook_code(path: Path) -> tuple[str, set[str]]:
-    """Hash of a notebook's code cells and the shoplens names they import. The parameters cell is left out: its
-    values are components of their own."""
+    """Hash of a notebook's code cells and the dotted names they import. The parameters cell is left out: its values
+    are components of their own."""
     parts, names = [], set()
     for cell in code_cells(path):
         if "parameters" in cell.tags:
@@ -99,38 +111,39 @@ def notebook_code(path: Path) -> tuple[str, set[str]]:
         if tree is not None:
             names |= _imports(tree)
         else:
-            names |= set(re.findall(r"^\s*(?:from|import)\s+(shoplens[\w.]*)", cell.source, re.M))
+            names |= set(re.findall(r"^\s*(?:from|import)\s+(\w[\w.]*)", cell.source, re.M))
         text = cell.source if tree is None or has_magic(cell.source) else code_text(tree)
         parts.append(f"{sorted(cell.tags)} {text}")
     return short_hash("\n\n".join(parts)), names
 
 
-def file_hash(path: Path) -> str:
-    """Hash of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:SHORT]
+def _code(run: RunSpec) -> tuple[str, set[str], dict[str, Module]]:
+    """Hash of a run's notebook, the dotted names that it and, where it prepares the data, its source import, and the
+    modules these reach."""
+    code, names = notebook_code(run.notebook)
+    names |= _source_modules(run.dataset) if run.sources else set()
+    return code, names, closure(names)
 
 
-def raw_hash(folder: Path) -> str:
+def raw_hash(place: Path) -> str:
     """Hash of a folder of raw data: names and sizes of all files, and the content of its tables (.csv, .txt). Of a
-    single file, its content.
-
-    Dates do not count, so a copy elsewhere is the same data; "absent" where there is neither.
+    single file, its content. Dates do not count, so a copy elsewhere is the same data; "absent" where there is neither.
     """
-    if folder.is_file():
-        return file_hash(folder)
-    if not folder.is_dir():
+    if not place.exists():
         return "absent"
     parts = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        content = file_hash(path) if path.suffix in (".csv", ".txt") else ""
-        parts.append(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} {content}")
+    for path in sorted(path for path in [place, *place.rglob("*")] if path.is_file()):
+        content = short_hash(path.read_bytes()) if path == place or path.suffix in (".csv", ".txt") else ""
+        parts.append(f"{path.relative_to(place).as_posix()} {path.stat().st_size} {content}")
     return short_hash("\n".join(parts))
 
 
-def _own_data(source: dict) -> dict[str, str]:
-    """Hashes of the CSV and of the folder of images, where the parameters of a source say that they lie elsewhere."""
-    places = {key: root() / Path(str(source[key])).expanduser() for key in ("csv", "images") if source.get(key)}
-    return {f"raw data {key}": raw_hash(place) for key, place in places.items()}
+def _raw_data(run: RunSpec, source: dict) -> dict[str, str]:
+    """Hashes of the data set's raw data, and of the CSV and the folder of images that the parameters of a source say
+    lie elsewhere."""
+    places = {run.raw: data_dir() / run.raw} if run.raw else {}
+    places |= {key: root() / Path(str(source[key])).expanduser() for key in ("csv", "images") if source.get(key)}
+    return {f"raw data {name}": raw_hash(place) for name, place in places.items()}
 
 
 def _declared_files(run: RunSpec) -> list[Path]:
@@ -151,25 +164,23 @@ def _accepted() -> Path:
 
 def components(run: RunSpec, upstream: dict[str, str]) -> dict[str, object]:
     """Everything a run depends on, {what: hash or value}. `upstream` maps the ids of its inputs to their
-    fingerprints. The keys read as reasons: "parameter EPOCHS", "module shoplens.images", "input 01_catalogue"."""
-    code, names = notebook_code(run.notebook)
-    if run.sources:
-        names |= _source_modules(run.dataset)
-    parts: dict[str, object] = {"notebook code": code}
-    if run.sources and run.raw:
-        parts[f"raw data {run.raw}"] = raw_hash(data_dir() / run.raw)
+    fingerprints. The keys read as reasons: "parameter EPOCHS", "module shoplens.data.images", "package torch"."""
+    code, names, modules = _code(run)
     parameters = run.parameters()
+    parts: dict[str, object] = {"notebook code": code}
     if run.sources:
-        parts |= _own_data(parameters.get("SOURCE", {}))
+        parts |= _raw_data(run, parameters.get("SOURCE", {}))
     parts |= {f"parameter {name}": value for name, value in parameters.items()}
-    parts |= {f"module {name}": value for name, value in closure(names).items()}
+    parts |= {f"module {name}": module.hash for name, module in modules.items()}
+    parts |= _packages(names, modules)
     parts |= {f"input {name}": upstream[name] for name in run.upstream}
-    parts |= {f"file {file.relative_to(root())}": file_hash(file) for file in _declared_files(run)}
+    parts |= {f"file {file.relative_to(root())}": short_hash(file.read_bytes()) for file in _declared_files(run)}
     parts["declared outputs"] = list(run.outputs)
     return parts
 
 
 def digest(parts: dict[str, object]) -> str:
+    """SHA-256 of components, whatever their order."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -187,21 +198,19 @@ def fingerprints(runs: dict[str, RunSpec]) -> dict[str, dict]:
 
 def differences(old: dict[str, object], new: dict[str, object]) -> list[str]:
     """What changed between two component dictionaries, in words."""
-    said = []
+    found = []
     for key in dict.fromkeys([*old, *new]):
-        if old.get(key) == new.get(key) and (key in old) == (key in new):
-            continue
-        if key.startswith("parameter ") and key in old and key in new:
-            said.append(f"{key} {old[key]!r} -> {new[key]!r}")
-        else:
-            said.append(f"{key} {'is new' if key not in old else 'is gone' if key not in new else 'changed'}")
-    return said
+        if key not in old or key not in new:
+            found.append(f"{key} is {'new' if key in new else 'gone'}")
+        elif old[key] != new[key]:
+            shown = {"parameter": f"{old[key]!r} -> {new[key]!r}", "package": f"changed from {old[key]} to {new[key]}"}
+            found.append(f"{key} {shown.get(key.split()[0], 'changed')}")
+    return found
 
 
 def code_files(run: RunSpec) -> list[Path]:
     """Files whose content a run's result depends on, for asking git whether they are committed. Accepted results are
     none of them: those of several data sets are committed together."""
-    _, names = notebook_code(run.notebook)
-    modules = closure(names | (_source_modules(run.dataset) if run.sources else set()))
+    _, _, modules = _code(run)
     extra = [file for file in _declared_files(run) if not file.is_relative_to(_accepted())]
-    return [run.notebook, root() / "study.yml", *(module_file(name) for name in modules), *extra]
+    return [run.notebook, root() / "study.yml", *map(module_file, modules), *extra]

@@ -10,12 +10,13 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from shoplens.paths import results_dir, root, write_atomic
+from shoplens.paths import read_json, results_dir, root, write_json
 
 NOT_A_RESULT = {"smoke": "SMOKE: not a result"}
 FOLDERS = ("tables", "figures", "artefacts")
@@ -92,7 +93,7 @@ class Run:
         return self._checkpoint
 
     def inputs(self, name: str) -> list[str]:
-        """Ids of the runs that study.yml's input `name` stands for: one, or one a seed; none where this dataset
+        """Ids of the runs that study.yml's input `name` stands for: one, or one per seed; none where this dataset
         has no such run. By hand: whatever has been published."""
         if not self.by_hand:
             return self._inputs.get(name, [])
@@ -147,11 +148,8 @@ class Run:
         return path
 
     def record(self, run_id: str) -> dict:
-        """The record of an earlier run: parameters, metrics, provenance, wall seconds (see `input` for errors)."""
-        path = self.results / "runs" / f"{run_id}.json"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; make it with: make reproduce RUN={run_id}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        """The record of an earlier run: parameters, metrics, provenance, wall seconds; FileNotFoundError as `input`."""
+        return read_json(self._existing(f"runs/{run_id}.json", run_id))
 
     def metric(self, name: str, value: float, **labels: object) -> None:
         """Keep a number for the run's record, e.g. `run.metric("acc", 0.81, k=1, split="test")`; ValueError for
@@ -163,12 +161,8 @@ class Run:
 
     def provenance(self, key: str, value: object) -> None:
         """Keep where something came from: a data or weights hash, a licence, the precision of training."""
-        json.dumps(value)
+        json.dumps(value)       # a value that JSON cannot hold fails here, in the cell that gave it
         self._provenance[key] = value
-
-    def _footer(self) -> str:
-        said = f"Dataset {self.dataset}, profile {self.profile}, seed {self.seed}, run {self.id}."
-        return f"{said} **{NOT_A_RESULT[self.profile]}**" if self.profile in NOT_A_RESULT else said
 
     def table(self, df, name: str, caption: str = "", readable=None) -> Path:
         """Write `df` as tables/<name>.csv and a readable twin tables/<name>.md; returns the CSV's path.
@@ -184,10 +178,11 @@ class Run:
                 raise ValueError(f"table {name} holds no finite value in {len(wrong)} rows:\n{wrong.head()}")
         path = self.path(f"tables/{name}.csv")
         df.to_csv(path, index=False, lineterminator="\n")
-        shown = df if readable is None else readable
-        body = shown.to_markdown(index=False, floatfmt=".4g")
+        body = (df if readable is None else readable).to_markdown(index=False, floatfmt=".4g")
         heading = f"**{caption}**\n\n" if caption else ""
-        path.with_suffix(".md").write_text(f"{heading}{body}\n\n{self._footer()}\n", encoding="utf-8")
+        warning = f" **{NOT_A_RESULT[self.profile]}**" if self.profile in NOT_A_RESULT else ""
+        footer = f"Dataset {self.dataset}, profile {self.profile}, seed {self.seed}, run {self.id}.{warning}"
+        path.with_suffix(".md").write_text(f"{heading}{body}\n\n{footer}\n", encoding="utf-8")
         return path
 
     def figure(self, fig, name: str) -> Path:
@@ -203,31 +198,25 @@ class Run:
     def finish(self) -> None:
         """Say that the run is whole: the last call of every notebook. Prints the outputs."""
         files = sorted(path for kind in FOLDERS for path in (self._folder / kind).rglob("*") if path.is_file())
-        record = {
-            "metrics": self._metrics,
-            "provenance": self._provenance,
-            "hardware": {"machine": platform.machine(), **_device()},
-        }
-        write_atomic(self._folder / FINISHED, (json.dumps(record, indent=1) + "\n").encode())
+        hardware = {"machine": platform.machine(), **_device()}
+        write_json(self._folder / FINISHED,
+                   {"metrics": self._metrics, "provenance": self._provenance, "hardware": hardware})
         for file in files:
             print(f"{file.relative_to(self._folder)}  {file.stat().st_size / 1024:,.0f} KiB")
         if self.by_hand:
-            print(f"Run by hand: kept in {self._shown(self._folder)}; `make reproduce RUN={self.id}` publishes.")
-
-    @staticmethod
-    def _shown(path: Path) -> Path:
-        return path.relative_to(root()) if path.is_relative_to(root()) else path
+            kept = self._folder.relative_to(root())
+            print(f"Run by hand: kept in {kept}; `make reproduce RUN={self.id}` publishes.")
 
 
 def _runs_of(name: str, ids: Iterable[str]) -> list[str]:
     """Those of the ids that are runs of `name`: itself, or one of its seeds."""
-    return [i for i in ids if i == name or (i.startswith(f"{name}-s") and i[len(name) + 2 :].isdigit())]
+    return [run_id for run_id in ids if re.fullmatch(rf"{re.escape(name)}(-s\d+)?", run_id)]
 
 
 def start_run(dataset: str, profile: str, run: str, seed: int = 0) -> Run:
     """Open the run of this notebook and print one line about it."""
     started = Run(dataset, profile, run, seed)
-    shown = started._shown(started._folder if started.by_hand else started.results)
+    folder = (started._folder if started.by_hand else started.results).relative_to(root())
     device = _device()
-    print(f"{run}: {dataset}/{profile}, seed {seed}, {device.get('gpu', device['device'])}, results in {shown}/")
+    print(f"{run}: {dataset}/{profile}, seed {seed}, {device.get('gpu', device['device'])}, results in {folder}/")
     return started

@@ -59,12 +59,8 @@ class RunSpec:
         return self.results / "notebooks" / f"{self.id}.ipynb"
 
     @property
-    def record(self) -> Path:
+    def record_file(self) -> Path:
         return self.results / "runs" / f"{self.id}.json"
-
-    @property
-    def stamp(self) -> Path:
-        return self.results / ".stamps" / f"{self.id}.json"
 
     def parameters(self) -> dict[str, object]:
         """Checked parameters, including the four the runner sets; StudyError names notebook and parameter."""
@@ -241,7 +237,9 @@ def load_study(path: Path | None = None) -> Study:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`"0 1 2"` as (0, 1, 2); StudyError for anything but distinct whole numbers."""
+    """`"0 1 2"` as (0, 1, 2), nothing as (0,); StudyError for anything but distinct whole numbers."""
+    if not text.strip():
+        return (0,)
     try:
         seeds = tuple(int(item) for item in text.replace(",", " ").split())
     except ValueError:
