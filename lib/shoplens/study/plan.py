@@ -76,16 +76,6 @@ class Study:
     datasets: dict[str, dict]
     runs: dict[str, dict]
 
-    def serves(self, name: str, dataset: str, profile: str) -> bool:
-        """Whether this dataset and profile have the run: listed, and capable of what it needs."""
-        run = self.runs[name]
-        capable = set(self.datasets[dataset].get("capabilities") or ())
-        return (
-            dataset in run.get("datasets", self.datasets)
-            and profile in run.get("profiles", self.profiles)
-            and set(run.get("needs", ())) <= capable
-        )
-
     def plan(self, dataset: str, profile: str, seeds: tuple[int, ...] = ()) -> dict[str, RunSpec]:
         """Runs of one dataset and profile by id, each after the runs it needs. Without `seeds`, the profile's.
 
@@ -97,7 +87,9 @@ class Study:
             if value not in known:
                 raise StudyError(f"{kind}={value} is not in study.yml; choose one of: {', '.join(known)}")
         seeds = seeds or self.seeds[profile]
-        names = [name for name in self._ordered() if self.serves(name, dataset, profile)]
+        capable = set(self.datasets[dataset].get("capabilities") or ())
+        names = [name for name, run in self.runs.items()
+                 if dataset in run.get("datasets", self.datasets) and capable.issuperset(run["needs"])]
         runs: dict[str, RunSpec] = {}
         for name in names:
             for seed in self._seeds_of(name, seeds):
@@ -111,41 +103,28 @@ class Study:
         wanted = self.runs[name].get("seeds")
         return seeds[:1] if wanted == "first" else seeds if wanted else (0,)
 
-    def _ordered(self) -> list[str]:
-        """Run names, inputs first; StudyError for a circle."""
-        done: list[str] = []
-
-        def visit(name: str, path: tuple[str, ...]) -> None:
-            if name in path:
-                raise StudyError(f"study.yml: these runs need each other in a circle: {' > '.join((*path, name))}")
-            if name not in done:
-                for needed in self.runs[name].get("inputs", ()):
-                    visit(needed, (*path, name))
-                done.append(name)
-
-        for name in self.runs:
-            visit(name, ())
-        return done
-
-    def _run(self, name, dataset, profile, seed, seeds, names) -> RunSpec:
-        raw = self.runs[name]
-        run_id = _with_seed(name, seed)
+    def _run(
+        self, name: str, dataset: str, profile: str, seed: int, seeds: tuple[int, ...], names: list[str]
+    ) -> RunSpec:
+        run, run_id = self.runs[name], _with_seed(name, seed)
         inputs = {}
-        for needed in [item for item in raw.get("inputs", ()) if item in names]:
+        for needed in [item for item in run["inputs"] if item in names]:
             has = self._seeds_of(needed, seeds)
-            same = raw.get("seeds") and seed in has and self.runs[needed].get("seeds")
+            same = run.get("seeds") and seed in has and self.runs[needed].get("seeds")
             inputs[needed] = tuple(_with_seed(needed, s) for s in ([seed] if same else has))
-        outputs = [*raw["outputs"], *(raw.get("outputs_for") or {}).get(dataset, ())]
-        keys = ("all", profile, dataset, f"{dataset}/{profile}")
-        given = raw.get("parameters") or {}
-        layers = [(f"study.yml, {name}, parameters of `{key}`", given[key] or {}) for key in keys if key in given]
+        outputs = [*run["outputs"], *run.get("outputs_for", {}).get(dataset, ())]
+        places = ("all", profile, dataset, f"{dataset}/{profile}")
         return RunSpec(
-            id=run_id, name=name, title=raw.get("title", ""), dataset=dataset, profile=profile, seed=seed,
-            notebook=root() / "notebooks" / f"{raw['notebook']}.ipynb", inputs=inputs,
-            outputs=tuple(output.replace("{run}", run_id) for output in outputs), layers=layers,
-            sources=bool(raw.get("sources")), raw=self.datasets[dataset].get("raw", ""),
-            optional=tuple(output.replace("{run}", run_id) for output in raw.get("optional", ())),
-            files=tuple(raw.get("files", ())),
+            id=run_id, name=name, title=run["title"], dataset=dataset, profile=profile, seed=seed,
+            notebook=root() / "notebooks" / f"{run['notebook']}.ipynb",
+            inputs=inputs,
+            outputs=tuple(output.replace("{run}", run_id) for output in outputs),
+            layers=[(f"study.yml, {name}, parameters of `{place}`", run["parameters"][place])
+                    for place in places if place in run["parameters"]],
+            sources=run.get("sources", False),
+            raw=self.datasets[dataset].get("raw", ""),
+            optional=tuple(output.replace("{run}", run_id) for output in run.get("optional", ())),
+            files=tuple(run.get("files", ())),
         )  # fmt: skip
 
 
@@ -169,9 +148,7 @@ def load_study(path: Path | None = None) -> Study:
     """Read and check study.yml (default: at the root of the study); StudyError names line, run or key."""
     profiles, datasets, runs = read_study(path or root() / "study.yml")
     seeds = {name: tuple(profile.get("seeds", (0,))) for name, profile in profiles.items()}
-    study = Study({name: profile["about"] for name, profile in profiles.items()}, seeds, datasets, runs)
-    study._ordered()
-    return study
+    return Study({name: profile["about"] for name, profile in profiles.items()}, seeds, datasets, runs)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
