@@ -237,7 +237,8 @@ RUNS = {
                "09_unseen_global_closest 09_unseen_global_20th 09_unseen_global_pos10 09_unseen_local_closest "
                "09_unseen_local_20th 09_unseen_local_pos10 09_unseen_norm_pos10 09_unseen_gem_pos10 "
                "09_unseen_global_again 09_known_global_pos10 09_known_local_pos10 09_known_gem_pos10 "
-               "09_iconic_global_closest 09_iconic_local_closest 09_elsewhere_global_pos10 10_search_analysis 12_explore",
+               "09_iconic_global_closest 09_iconic_local_closest 09_elsewhere_global_pos10 10_search_analysis "
+               "12_explore",
     "deepfashion": f"{P1_FULL} {P2_ITEMS} 10_search_analysis 12_explore",
     "folder": "02_bcnn 03_sscnn 06b_long_tail",
 }  # fmt: skip
