@@ -68,7 +68,7 @@ env: $(ENV) ## .venv with the pinned packages (nothing to do with PYTHON=)
 	@touch $@
 
 check-env: env ## torch, torchvision and faiss together; which profile this machine suits
-	@$(PY) -m shoplens.study.environment
+	@$(PY) -m shoplens.environment
 
 data: env ## find or download the raw data of DATASET and prepare its catalogue
 	@$(PY) -m shoplens.prepare_data $(HERE)

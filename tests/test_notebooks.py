@@ -1,6 +1,5 @@
 """Static checks of every notebook of the study: what a student, papermill or git would trip over."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -8,11 +7,12 @@ import nbformat
 import pytest
 
 from shoplens import paths
+from shoplens.study.parameters import check_used, defaults
 from shoplens.study.plan import load_study
 
 NOTEBOOKS = sorted((paths.root() / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 40       # lines; a screen holds text, code and output
-MOST_CODE = 450         # lines a notebook
+MOST_CODE = 450         # lines per notebook
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
@@ -31,9 +31,30 @@ def test_there_are_notebooks():
     assert [p.stem[:2] for p in NOTEBOOKS][:2] == ["01", "02"]
 
 
+def executed(book) -> list[int]:
+    """Numbers of the code cells that hold outputs or an execution count."""
+    return [i for i, c in enumerate(code(book), start=1) if c.outputs or c.execution_count is not None]
+
+
+def undocumented(book) -> list[str]:
+    """Lines of the parameters cell that are not `NAME = literal  # meaning`."""
+    tagged = [c for c in code(book) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    # papermill's own inspection stops at a second "=" in the comment.
+    return [line for line in tagged[0].source.splitlines() if not re.fullmatch(r"[A-Z][A-Z0-9_]* = [^#]+#[^=]+", line)]
+
+
+def test_source_checks_find_what_they_look_for():
+    lines = ["EPOCHS = 3  # passes over the data", "RATE = 0.1", "width = 2  # of a layer", "SIZE = 4  # a = b"]
+    parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
+    cells = [parameters, nbformat.v4.new_code_cell("print(1)", execution_count=4)]
+    book = nbformat.v4.new_notebook(cells=cells)
+    assert executed(book) == [2]
+    assert undocumented(book) == lines[1:]
+
+
 def test_source_holds_no_outputs(notebook):
-    full = [i for i, c in enumerate(code(notebook)) if c.outputs or c.execution_count is not None]
-    assert not full, "strip them: .venv/bin/jupyter nbconvert --clear-output --inplace notebooks/*.ipynb"
+    assert not executed(notebook), "strip: .venv/bin/jupyter nbconvert --clear-output --inplace notebooks/*.ipynb"
 
 
 def test_kernel_is_python3_and_cell_ids_are_unique(notebook):
@@ -43,12 +64,12 @@ def test_kernel_is_python3_and_cell_ids_are_unique(notebook):
 
 
 def test_one_parameters_cell_of_commented_literals(notebook):
-    tagged = [c for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
-    assert len(tagged) == 1
-    for line in tagged[0].source.splitlines():
-        # papermill's own inspection stops at a second "=" in the comment.
-        assert re.fullmatch(r"[A-Z][A-Z0-9_]* = [^#]+#[^=]+", line), line
-        ast.literal_eval(line.split("=", 1)[1].split("  #")[0].strip())
+    assert undocumented(notebook) == []
+    assert defaults(notebook.path)
+
+
+def test_every_parameter_is_read(notebook):
+    check_used(notebook.path)
 
 
 def test_cells_are_short(notebook):
@@ -89,7 +110,7 @@ def test_code_is_portable(notebook):
 
 
 def test_every_run_of_every_dataset_and_profile_resolves():
-    """Each override names a declared parameter of the right type that the notebook reads."""
+    """Each override names a declared parameter of the right type."""
     study = load_study()
     assert {run["notebook"] for run in study.runs.values()} == {p.stem for p in NOTEBOOKS}
     for dataset in study.datasets:

@@ -1,14 +1,19 @@
 """The YAML files of the study, read strictly: a mistake in one is a StudyError that names the file and the line."""
 
+import re
 from pathlib import Path
 
 import yaml
 
 from shoplens.errors import StudyError
 
+# What YAML 1.1 reads as text although it looks like a number: it wants a point and a signed exponent.
+NUMBER = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: plain YAML keeps the last and forgets the first."""
+    """YAML in which a key given twice is an error (plain YAML keeps the last and forgets the first), and so is 1e-4
+    (plain YAML makes a text of it)."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -16,10 +21,23 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.value in seen:
-                file = Path(key.start_mark.name).name
-                raise StudyError(f"{file}, line {key.start_mark.line + 1}: `{key.value}` is given twice")
+                raise StudyError(f"{_place(key)}: `{key.value}` is given twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_text(self, node):
+        if node.style is None and (found := NUMBER.fullmatch(node.value)):
+            whole, fraction, sign, exponent = found.groups()
+            right = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
+            raise StudyError(f"{_place(node)}: {node.value} is text to YAML, not a number; write {right}")
+        return self.construct_scalar(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_text)
+
+
+def _place(node: yaml.Node) -> str:
+    return f"{Path(node.start_mark.name).name}, line {node.start_mark.line + 1}"
 
 
 def read_yaml(path: Path, purpose: str) -> object:

@@ -41,7 +41,7 @@ def test_most_specific_parameter_wins(toy):
         ({"EPOCH": 1}, "01.ipynb has no parameter EPOCH; it has: EPOCHS, RATE"),
         ({"EPOCHS": 1.5}, "EPOCHS must be a int like its default 3, got float 1.5"),
         ({"EPOCHS": True}, "EPOCHS must be a int like its default 3, got bool True"),
-        ({"RATE": "1e-4"}, "RATE = 1e-4 is text to YAML, not a number; write 1.0e-4"),
+        ({"RATE": "fast"}, "RATE must be a float like its default 0.1, got str 'fast'"),
         ({"SEED": 3}, "SEED is set by the runner"),
     ],
 )
@@ -52,12 +52,18 @@ def test_wrong_override_is_named(toy, overrides, said):
     assert said in str(error.value)
 
 
-def test_yaml_really_reads_1e_4_as_text(toy):
+@pytest.mark.parametrize(("written", "right"), [("1e-4", "1.0e-4"), ("-2E3", "-2.0e+3"), ("1.5e3", "1.5e+3")])
+@pytest.mark.parametrize("place", ["{RATE: %s}", "{RATE: [1, %s]}", "{RATE: {inside: %s}}"])
+def test_yaml_really_reads_1e_4_as_text(toy, written, right, place):
     toy.run("01")
     text = (toy.root / "study.yml").read_text()
-    (toy.root / "study.yml").write_text(text + "    parameters:\n      all: {RATE: 1e-4}\n")
-    with pytest.raises(StudyError, match=r"write 1\.0e-4"):
-        plan()["01"].parameters()
+    line = text.count("\n") + 2
+    (toy.root / "study.yml").write_text(f"{text}    parameters:\n      all: {place % written}\n")
+    with pytest.raises(StudyError) as error:
+        load_study()
+    assert str(error.value) == f"study.yml, line {line}: {written} is text to YAML, not a number; write {right}"
+    (toy.root / "study.yml").write_text(f"{text}    parameters:\n      all: {{NOTE: '{written}', RATE: {right}}}\n")
+    assert load_study().runs["01"]["parameters"]["all"] == {"NOTE": written, "RATE": float(written)}
 
 
 @pytest.mark.parametrize(
@@ -110,27 +116,21 @@ def test_every_parameter_is_read(toy, code, said):
         assert said in str(error.value)
 
 
-def test_source_notebook_checks(toy):
-    toy.run("good")
-    assert parameters.check_source(toy.root / "notebooks" / "good.ipynb") == []
-    executed = cell("print(1)") | {"execution_count": 4}
-    path = toy.write("bad", [cell(PARAMETERS.replace("  # learning rate", ""), "parameters"), executed,
-                             cell("print(DATASET, PROFILE, RUN, SEED, EPOCHS, RATE)")])  # fmt: skip
-    said = "\n".join(parameters.check_source(path))
-    assert "cell 2: clear its outputs" in said
-    assert "`RATE = 0.1` wants a comment" in said
-
-
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
         ({"output": []}, "run a: unknown key output"),
         ({"inputs": ["zero"]}, "inputs names zero"),
+        ({"inputs": ["zero_*"]}, "inputs names zero_*"),
         ({"datasets": ["toys"]}, "datasets names toys"),
         ({"needs": ["masks"]}, "needs names masks"),
         ({"parameters": {"paper": {}}}, "parameters names paper"),
         ({"outputs": ["x.csv"]}, "output x.csv must lie under"),
         ({"inputs": ["a"]}, "need each other in a circle: a > a"),
+        ({"inputs": "zero"}, "inputs must be array"),
+        ({"title": ["A"]}, "title must be string"),
+        ({"outputs": []}, "outputs is missing"),
+        ({"{colour}": 1}, "run a: unknown key {colour}; known: datasets"),
     ],
 )
 def test_mistakes_in_the_study_are_named(toy, keys, said):
@@ -158,6 +158,135 @@ def test_mistakes_in_a_dataset_are_named(toy, keys, said):
     assert said in str(error.value)
 
 
+AXES = {
+    "part": {"whole": {"name": "", "title": ""}, "half": {"name": "_half", "title": ", half", "needs": ["attributes"],
+                                                          "parameters": {"all": {"EPOCHS": 2}}}},
+    "rate": {"slow": {"parameters": {"all": {"RATE": 0.5}}},
+             "fast": {"parameters": {"all": {"RATE": 2}, "toy/smoke": {"RATE": 3}}, "seeds": "first"}},
+}  # fmt: skip
+
+
+def test_matrix_is_a_run_per_combination(toy):
+    """Entry, variant and values add up; the last axis changes fastest; patterns stand for the runs that fit."""
+    toy.run("a")
+    toy.study["axes"] = AXES
+    varied = {"matrix": {"part": ["whole", "half"], "rate": ["slow", "fast"]}, "inputs": ["a"]}
+    again = {"matrix": {"rate": "slow"}, "title": "Again, {rate}"}
+    toy.run("b", title="{rate}{part}", seeds=True, parameters={"all": {"EPOCHS": 1}},
+            variants={"b_{rate}{part}": varied, "b_again": again})
+    toy.run("c", inputs=["b_*_half", "b_slow"])
+    runs = plan(seeds=(0, 1))
+    assert list(runs) == ["a", "b_slow", "b_slow-s1", "b_fast", "b_slow_half", "b_slow_half-s1", "b_fast_half",
+                          "b_again", "b_again-s1", "c"]
+    assert {run.title for run in runs.values()} == {"", "slow", "fast", "slow, half", "fast, half", "Again, slow"}
+    assert {name: (run.parameters()["EPOCHS"], run.parameters()["RATE"]) for name, run in runs.items()} == {
+        "a": (3, 0.1), "b_slow": (1, 0.5), "b_slow-s1": (1, 0.5), "b_fast": (1, 3.0),
+        "b_slow_half": (2, 0.5), "b_slow_half-s1": (2, 0.5), "b_fast_half": (2, 3.0),
+        "b_again": (1, 0.5), "b_again-s1": (1, 0.5), "c": (3, 0.1),
+    }  # fmt: skip
+    assert list(runs["c"].inputs) == ["b_slow_half", "b_fast_half", "b_slow"]
+    assert runs["b_slow_half-s1"].upstream == ["a"]
+    assert runs["b_slow_half-s1"].outputs == ("tables/b_slow_half-s1.csv", "artefacts/model.txt")
+    assert {run.notebook.stem for run in runs.values()} == {"a", "b", "c"}
+    assert "b_slow_half" not in plan(dataset="plain"), "plain has no attributes"
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ({"b_{part}": {"matrix": {"colour": ["red"]}}}, "run b_{part}: matrix names colour, which is none of: part, r"),
+        ({"b_{rate}": {"matrix": {"rate": ["slow", "flat"]}}}, "run b_{rate}: rate names flat, which is none of: slow"),
+        ({"b_{colour}": {"matrix": {"rate": "slow"}}}, "run b_{colour}: {colour} in `b_{colour}` is no axis of its"),
+        ({"b": {"inputs": ["a{part}"]}}, "run b: {part} in `a{part}` is no axis of its matrix"),
+        ({"b": {"title": "{rate}"}}, "run b: {rate} in `{rate}` is no axis"),
+        ({"b{part}": {"matrix": {"part": "half", "rate": ["slow", "fast"]}}}, "run b_half: is there twice"),
+        ({"b_{part}": {"seed": True}}, "run b_{part}: unknown key seed; known: datasets"),
+        ({"b/c": {}}, "run b/c: a run's name may hold letters"),
+    ],
+)
+def test_mistakes_in_a_matrix_are_named(toy, variants, said):
+    toy.study["axes"] = AXES
+    toy.run("b", variants=variants)
+    with pytest.raises(StudyError) as error:
+        load_study()
+    assert said in str(error.value)
+
+
+def test_mistakes_in_an_axis_are_named(toy):
+    toy.study["axes"] = AXES | {"size": {"small": {"parameter": {}}}}
+    toy.run("a")
+    with pytest.raises(StudyError, match="study.yml, axis size, small: unknown key parameter; known: datasets, inputs"):
+        load_study()
+
+
+P1_FULL = ("02_bcnn 02_bcnn_root 03_sscnn 03_sscnn_root 04_bcnn_mcr 04_sscnn_mcr 04_mcr_on_validation 05_bmtl_rl "
+           "05_ssmtl_rl 06b_long_tail")
+P1_MIDDLE = "02_bcnn_middle 03_sscnn_middle"
+P1_CORE = ("02_bcnn_core 02_bcnn_root_core 03_sscnn_core 03_sscnn_root_core 04_bcnn_mcr_core 04_sscnn_mcr_core "
+           "05_bmtl_rl_core 05_ssmtl_rl_core 06_bmtl_ca 06_bmtl_ca_core 06_ssmtl_ca 06_ssmtl_ca_core 06_parallel_core "
+           "06b_long_tail_core")
+ABLATIONS = "03_sscnn_gaussian 03_sscnn_template 06_single_colour 06_single_pattern 06_single_sleeve_length"
+P2_ITEMS = ("08_netvlad 09_global_closest 09_global_20th 09_global_pos10 09_local_closest 09_local_20th 09_local_pos10 "
+            "09_norm_pos10 09_gem_pos10 09_global_again 09_global_plain")
+RUNS = {
+    "bazaar": f"{P1_FULL} {P1_CORE} {ABLATIONS} 06_single_shape 06_single_pants_length {P2_ITEMS} "
+              "09_global_20th_interval 09_global_12th 10_search_analysis 12_explore",
+    "fashion": f"{P1_FULL} {P1_MIDDLE} {P1_CORE} 02_bcnn_middle_core 03_sscnn_middle_core {ABLATIONS} 06_single_neck "
+               "06_single_length",
+    "grocery": f"{P1_FULL} {P1_MIDDLE} 08_netvlad_unseen 08_netvlad_iconic 08_netvlad_known 08_netvlad_elsewhere "
+               "09_unseen_global_closest 09_unseen_global_20th 09_unseen_global_pos10 09_unseen_local_closest "
+               "09_unseen_local_20th 09_unseen_local_pos10 09_unseen_norm_pos10 09_unseen_gem_pos10 "
+               "09_unseen_global_again 09_known_global_pos10 09_known_local_pos10 09_known_gem_pos10 "
+               "09_iconic_global_closest 09_iconic_local_closest 09_elsewhere_global_pos10 10_search_analysis "
+               "12_explore",
+    "deepfashion": f"{P1_FULL} {P2_ITEMS} 10_search_analysis 12_explore",
+    "folder": "02_bcnn 03_sscnn 06b_long_tail",
+}  # fmt: skip
+EVERYWHERE = ("01_catalogue", "07_classification_analysis", "11_report")
+
+
+@pytest.mark.parametrize("dataset", RUNS)
+def test_the_runs_of_every_dataset(dataset):
+    """study.yml's matrices make these runs: a name that changes parts a run from its results."""
+    study = load_study()
+    assert list(study.datasets) == list(RUNS)
+    for profile in study.profiles:
+        assert sorted(study.plan(dataset, profile)) == sorted([*EVERYWHERE, *RUNS[dataset].split()])
+        repeated = study.plan(dataset, profile, (0, 1, 2)).values()
+        assert {run.seed for run in repeated if run.notebook.stem in ("02_bcnn", "03_sscnn", "04_mcr")} == {0, 1, 2}
+    bazaar = study.plan("bazaar", "laptop", (0, 1, 2))
+    assert len([run for run in bazaar.values() if run.notebook.stem == "09_rank_based_learning"]) == 9 * 3 + 3
+
+
+def test_a_profile_names_its_seeds(toy):
+    toy.run("a", seeds=True)
+    toy.study["profiles"]["laptop"] = {"about": "a CPU", "seeds": [3, 0]}
+    toy.save()
+    assert load_study().profiles == {"smoke": "tests", "laptop": "a CPU"}
+    assert list(plan(seeds=parse_seeds(""), profile="laptop")) == ["a-s3", "a"]
+    assert list(plan(seeds=parse_seeds("1"), profile="laptop")) == ["a-s1"]
+    assert list(plan(seeds=parse_seeds(" "))) == ["a"], "a profile that says nothing has seed 0"
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ({"about": "a CPU", "seeds": []}, "profile laptop: seeds must contain at least 1 items"),
+        ({"about": "a CPU", "seeds": [1, 1]}, "profile laptop: seeds must contain unique items"),
+        ({"about": "a CPU", "seeds": [-1]}, "must be bigger than or equal to 0"),
+        ({"seeds": [0]}, "profile laptop: expected keys about: and perhaps seeds:"),
+        ({"about": "a CPU", "seed": [0]}, "profile laptop: unknown key seed; known: about, seeds"),
+        (3, "profile laptop: expected keys about:"),
+    ],
+)
+def test_mistakes_in_a_profile_are_named(toy, profile, said):
+    toy.study["profiles"]["laptop"] = profile
+    toy.run("a")
+    with pytest.raises(StudyError) as error:
+        load_study()
+    assert said in str(error.value)
+
+
 def test_a_dataset_may_be_capable_of_what_a_run_needs_or_of_nothing(toy):
     toy.study["datasets"] |= {"shop": {"capabilities": ["prices", "masks"]}, "bare": None,
                               "empty": {"capabilities": None}}
@@ -181,8 +310,9 @@ def test_names_are_listed_when_wrong(toy):
         plan(profile="big")
     with pytest.raises(StudyError, match="RUN=b is no run of toy/smoke; choose one of: a"):
         needed(plan(), "b")
-    with pytest.raises(StudyError, match="distinct whole numbers"):
-        parse_seeds("0 0")
+    for wrong in ("0 0", "-1", "x", "1.0", "0 x"):
+        with pytest.raises(StudyError, match="distinct whole numbers"):
+            parse_seeds(wrong)
 
 
 def test_dataset_without_the_capability_has_no_such_run(toy):

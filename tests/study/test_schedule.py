@@ -6,7 +6,8 @@ import pytest
 from throwaway import PARAMETERS, Throwaway
 
 from shoplens.paths import read_json, write_json
-from shoplens.study import environment, schedule
+from shoplens import environment
+from shoplens.study import schedule
 from shoplens.study.fingerprint import fingerprints
 from shoplens.study.plan import load_study
 

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from shoplens.errors import StudyError
 from shoplens.paths import root, write_json
-from shoplens.study import environment
+from shoplens import environment
 from shoplens.study.fingerprint import code_files
 from shoplens.study.parameters import check_used
 from shoplens.study.plan import RunSpec

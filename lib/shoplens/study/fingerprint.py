@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from shoplens.errors import StudyError
 from shoplens.paths import data_dir, root
-from shoplens.study.environment import installed
+from shoplens.environment import installed
 from shoplens.study.parameters import code_cells, has_magic, parse_cell
 from shoplens.study.plan import RunSpec
 from shoplens.syntax import code_text, short_hash

@@ -1,26 +1,15 @@
-"""The study as data: reads study.yml and expands it into the runs of one dataset and profile.
+"""The plan: which runs one dataset and profile have, in which order, and what each reads and must write.
 
-study.yml is the only list of runs; the Make fragment, the runner and the report all ask here. A mistake in it
-is a StudyError in one line that names the run and the key.
+study.yml is the only list of runs; the Make fragment, the runner and the report all ask here.
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoplens.errors import StudyError
 from shoplens.paths import results_dir, root
-from shoplens.strict_yaml import read_yaml
 from shoplens.study.parameters import resolve
-
-RUN_KEYS = {
-    "title", "notebook", "datasets", "needs", "profiles", "inputs", "sources", "files", "parameters", "outputs",
-    "outputs_for", "optional", "seeds",
-}  # fmt: skip
-DATASET_KEYS = {"title", "capabilities", "raw"}
-CAPABILITIES = ("hierarchy", "three_layers", "attributes", "search", "masks")     # what a run `needs` is one, too
-FOLDERS = ("tables", "figures", "artefacts")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+from shoplens.study.study_file import read_study
 
 
 @dataclass(frozen=True)
@@ -68,40 +57,35 @@ class RunSpec:
         return resolve(self.notebook, self.layers, given)
 
     def published(self, output: str) -> Path:
-        """Where a declared output lies after publication: artefacts have a folder a run."""
+        """Where a declared output lies after publication: artefacts have a folder per run."""
         kind, rest = output.split("/", 1)
         return self.results / kind / self.id / rest if kind == "artefacts" else self.results / output
 
 
 @dataclass(frozen=True)
 class Study:
-    """study.yml, checked. `profiles` {name: meaning}, `datasets` {name: {title, capabilities, raw}}, `runs` raw."""
+    """study.yml, checked and expanded: `profiles` {name: what it is about}, `seeds` {profile: its default seeds},
+    `datasets` {name: {title, capabilities, raw}}, `runs` {name: {notebook, inputs, outputs, …}}."""
 
     profiles: dict[str, str]
+    seeds: dict[str, tuple[int, ...]]
     datasets: dict[str, dict]
     runs: dict[str, dict]
 
-    def serves(self, name: str, dataset: str, profile: str) -> bool:
-        """Whether this dataset and profile have the run: listed, and capable of what it needs."""
-        run = self.runs[name]
-        capable = set(self.datasets[dataset].get("capabilities") or ())
-        return (
-            dataset in run.get("datasets", self.datasets)
-            and profile in run.get("profiles", self.profiles)
-            and set(run.get("needs", ())) <= capable
-        )
+    def plan(self, dataset: str, profile: str, seeds: tuple[int, ...] = ()) -> dict[str, RunSpec]:
+        """Runs of one dataset and profile by id, each after the runs it needs. Without `seeds`, the profile's.
 
-    def plan(self, dataset: str, profile: str, seeds: tuple[int, ...] = (0,)) -> dict[str, RunSpec]:
-        """Runs of one dataset and profile by id, each after the runs it needs.
-
-        A run with `seeds: true` appears once a seed, one with `seeds: first` for the first only. An input that this
+        A run with `seeds: true` appears once per seed, one with `seeds: first` for the first only. An input that this
         dataset has no run for is left out: an analysis reads what there is. An input with seeds is the run of the
         same seed to a run with seeds, and all of them to any other.
         """
         for kind, value, known in (("DATASET", dataset, self.datasets), ("PROFILE", profile, self.profiles)):
             if value not in known:
                 raise StudyError(f"{kind}={value} is not in study.yml; choose one of: {', '.join(known)}")
-        names = [name for name in self._ordered() if self.serves(name, dataset, profile)]
+        seeds = seeds or self.seeds[profile]
+        capable = set(self.datasets[dataset].get("capabilities") or ())
+        names = [name for name, run in self.runs.items()
+                 if dataset in run.get("datasets", self.datasets) and capable.issuperset(run["needs"])]
         runs: dict[str, RunSpec] = {}
         for name in names:
             for seed in self._seeds_of(name, seeds):
@@ -115,41 +99,28 @@ class Study:
         wanted = self.runs[name].get("seeds")
         return seeds[:1] if wanted == "first" else seeds if wanted else (0,)
 
-    def _ordered(self) -> list[str]:
-        """Run names, inputs first; StudyError for a circle."""
-        done: list[str] = []
-
-        def visit(name: str, path: tuple[str, ...]) -> None:
-            if name in path:
-                raise StudyError(f"study.yml: these runs need each other in a circle: {' > '.join((*path, name))}")
-            if name not in done:
-                for needed in self.runs[name].get("inputs", ()):
-                    visit(needed, (*path, name))
-                done.append(name)
-
-        for name in self.runs:
-            visit(name, ())
-        return done
-
-    def _run(self, name, dataset, profile, seed, seeds, names) -> RunSpec:
-        raw = self.runs[name]
-        run_id = _with_seed(name, seed)
+    def _run(
+        self, name: str, dataset: str, profile: str, seed: int, seeds: tuple[int, ...], names: list[str]
+    ) -> RunSpec:
+        run, run_id = self.runs[name], _with_seed(name, seed)
         inputs = {}
-        for needed in [item for item in raw.get("inputs", ()) if item in names]:
+        for needed in [item for item in run["inputs"] if item in names]:
             has = self._seeds_of(needed, seeds)
-            same = raw.get("seeds") and seed in has and self.runs[needed].get("seeds")
+            same = run.get("seeds") and seed in has and self.runs[needed].get("seeds")
             inputs[needed] = tuple(_with_seed(needed, s) for s in ([seed] if same else has))
-        outputs = [*raw["outputs"], *(raw.get("outputs_for") or {}).get(dataset, ())]
-        keys = ("all", profile, dataset, f"{dataset}/{profile}")
-        given = raw.get("parameters") or {}
-        layers = [(f"study.yml, {name}, parameters of `{key}`", given[key] or {}) for key in keys if key in given]
+        outputs = [*run["outputs"], *run.get("outputs_for", {}).get(dataset, ())]
+        places = ("all", profile, dataset, f"{dataset}/{profile}")
         return RunSpec(
-            id=run_id, name=name, title=raw.get("title", ""), dataset=dataset, profile=profile, seed=seed,
-            notebook=root() / "notebooks" / f"{raw['notebook']}.ipynb", inputs=inputs,
-            outputs=tuple(output.replace("{run}", run_id) for output in outputs), layers=layers,
-            sources=bool(raw.get("sources")), raw=self.datasets[dataset].get("raw", ""),
-            optional=tuple(output.replace("{run}", run_id) for output in raw.get("optional", ())),
-            files=tuple(raw.get("files", ())),
+            id=run_id, name=name, title=run["title"], dataset=dataset, profile=profile, seed=seed,
+            notebook=root() / "notebooks" / f"{run['notebook']}.ipynb",
+            inputs=inputs,
+            outputs=tuple(output.replace("{run}", run_id) for output in outputs),
+            layers=[(f"study.yml, {name}, parameters of `{place}`", run["parameters"][place])
+                    for place in places if place in run["parameters"]],
+            sources=run.get("sources", False),
+            raw=self.datasets[dataset].get("raw", ""),
+            optional=tuple(output.replace("{run}", run_id) for output in run.get("optional", ())),
+            files=tuple(run.get("files", ())),
         )  # fmt: skip
 
 
@@ -169,82 +140,21 @@ def _check_outputs(runs: dict[str, RunSpec]) -> None:
                 )
 
 
-def _check_dataset(name: str, study: Study) -> None:
-    where, dataset = f"study.yml, dataset {name}", study.datasets[name]
-    if not isinstance(dataset, dict):
-        raise StudyError(f"{where}: expected keys such as title: and capabilities:")
-    unknown = [str(key) for key in dataset if key not in DATASET_KEYS]
-    if unknown:
-        raise StudyError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(sorted(DATASET_KEYS))}")
-    capabilities = dataset.get("capabilities") or []
-    if not isinstance(capabilities, list):
-        raise StudyError(f"{where}: capabilities is a list such as [hierarchy, search], got {capabilities}")
-    needed = [item for run in study.runs.values() if isinstance(run, dict) for item in run.get("needs") or ()]
-    known = dict.fromkeys([*CAPABILITIES, *map(str, needed)])
-    wrong = [str(item) for item in capabilities if str(item) not in known]
-    if wrong:
-        raise StudyError(f"{where}: capabilities names {wrong[0]}, which is none of: {', '.join(known)}")
-
-
-def _check_run(name: str, run: dict, study: Study) -> None:
-    where = f"study.yml, run {name}"
-    if not NAME.fullmatch(name):
-        raise StudyError(f"{where}: a run's name may hold letters, digits, `_`, `.` and `-` only")
-    unknown = sorted(set(run) - RUN_KEYS)
-    if unknown:
-        raise StudyError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(sorted(RUN_KEYS))}")
-    if not isinstance(run.get("seeds", False), bool) and run["seeds"] != "first":
-        raise StudyError(f"{where}: seeds is true, false or first, got {run['seeds']}")
-    missing = [key for key in ("notebook", "outputs") if not run.get(key)]
-    if missing:
-        raise StudyError(f"{where}: {missing[0]} is missing; every run names its notebook and what it must emit")
-    capabilities = {item for dataset in study.datasets.values() for item in dataset.get("capabilities") or ()}
-    places = {"all", *study.profiles, *study.datasets}
-    places |= {f"{dataset}/{profile}" for dataset in study.datasets for profile in study.profiles}
-    for key, known in (
-        ("datasets", study.datasets), ("profiles", study.profiles), ("needs", capabilities),
-        ("inputs", study.runs), ("parameters", places), ("outputs_for", study.datasets),
-    ):  # fmt: skip
-        wrong = [str(item) for item in run.get(key) or () if item not in known]
-        if wrong:
-            raise StudyError(f"{where}: {key} names {wrong[0]}, which is none of: {', '.join(sorted(known))}")
-    extra = [output for outputs in (run.get("outputs_for") or {}).values() for output in outputs]
-    for output in [*run["outputs"], *run.get("optional", ()), *extra]:
-        parts = Path(output).parts
-        if len(parts) < 2 or parts[0] not in FOLDERS or ".." in parts:
-            raise StudyError(f"{where}: output {output} must lie under tables/, figures/ or artefacts/")
-
-
 def load_study(path: Path | None = None) -> Study:
     """Read and check study.yml (default: at the root of the study); StudyError names line, run or key."""
-    path = path or root() / "study.yml"
-    raw = read_yaml(path, "it lists the datasets, profiles and runs")
-    for key in ("profiles", "datasets", "runs"):
-        if not isinstance(raw, dict) or not isinstance(raw.get(key), dict):
-            raise StudyError(f"study.yml: `{key}:` is missing or not a mapping")
-    both = set(raw["profiles"]) & set(raw["datasets"])
-    if both:
-        raise StudyError(f"study.yml: {', '.join(sorted(both))} is both a profile and a dataset; rename one")
-    study = Study(raw["profiles"], {k: v or {} for k, v in raw["datasets"].items()}, raw["runs"])
-    for name in study.datasets:
-        _check_dataset(name, study)
-    for name, run in study.runs.items():
-        if not isinstance(run, dict):
-            raise StudyError(f"study.yml, run {name}: expected keys such as notebook: and outputs:")
-        _check_run(name, run, study)
-    study._ordered()
-    return study
+    profiles, datasets, runs = read_study(path or root() / "study.yml")
+    seeds = {name: tuple(profile.get("seeds", (0,))) for name, profile in profiles.items()}
+    return Study({name: profile["about"] for name, profile in profiles.items()}, seeds, datasets, runs)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`"0 1 2"` as (0, 1, 2), nothing as (0,); StudyError for anything but distinct whole numbers."""
-    if not text.strip():
-        return (0,)
-    try:
-        seeds = tuple(int(item) for item in text.replace(",", " ").split())
-    except ValueError:
-        seeds = ()
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    """`"0 1 2"` as (0, 1, 2), an empty text as (), which a plan takes for the profile's own seeds.
+
+    StudyError for anything but distinct whole numbers.
+    """
+    items = text.replace(",", " ").split()
+    seeds = tuple(int(item) for item in items if item.isdecimal())
+    if len(set(seeds)) < len(items):
         raise StudyError(f'SEEDS="{text}" must be distinct whole numbers from 0, such as SEEDS="0 1 2"')
     return seeds
 

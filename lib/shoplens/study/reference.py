@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shoplens.errors import StudyError
 from shoplens.paths import read_json, root, write_json
-from shoplens.study.environment import git_state
+from shoplens.environment import git_state
 from shoplens.study.fingerprint import code_files, fingerprints
 from shoplens.study.plan import RunSpec, Study, choose, load_study, needed, parse_seeds
 from shoplens.study.schedule import assess
@@ -24,6 +24,7 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
     """
     study, asked = load_study(), parse_seeds(seeds)
     runs = study.plan(dataset, profile, asked)
+    asked = asked or study.seeds[profile]
     reference = root() / "results" / "reference" / dataset / profile
     gone = [] if run_id else _no_longer_planned(reference, study, runs, asked)
     found = assess(runs, fingerprints(runs))

@@ -280,8 +280,10 @@ def verify(dataset: str, profile: str, seeds: str, run_id: str = "") -> int:
 
     0 where every table of the reference agrees, 1 where one does not. StudyError where there is nothing to compare.
     """
+    study = load_study()
     asked = parse_seeds(seeds)
-    runs = load_study().plan(dataset, profile, asked)
+    runs = study.plan(dataset, profile, asked)
+    asked = asked or study.seeds[profile]
     owners = _owners(runs)
     reference, yours = root() / "results" / "reference" / dataset / profile, results_dir(dataset, profile)
     _check_folders(reference, yours)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from shoplens.study import environment
+from shoplens import environment
 from shoplens.study.plan import load_study
 
 
