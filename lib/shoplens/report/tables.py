@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from shoplens.classification import comparison
-from shoplens.report.claims import FEATURES
+from shoplens.report.claims import FEATURE_LETTERS
 from shoplens.search import scoring
 
 
@@ -122,7 +122,7 @@ def _filled(wide: pd.DataFrame, form: str) -> pd.DataFrame:
 
 
 def _table4(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(protocol=table["dataset"], seed=0, feature=table["feature"].map(FEATURES))
+    return table.assign(protocol=table["dataset"], seed=0, feature=table["feature"].map(FEATURE_LETTERS))
 
 
 def _protocol(table: pd.DataFrame) -> pd.DataFrame:
