@@ -7,9 +7,8 @@ exact against approximate, an epoch from stored activations against the same epo
 """
 
 import argparse
+import itertools
 import os
-import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.mcr import bench_mcr
+from benchmarks.measure import peak_gib, seconds
 from benchmarks.search import bench_epoch, bench_index, bench_mining, on_paper
 from shoplens.data import registry
 from shoplens.data.catalogue import Catalogue, CatalogueError
@@ -40,23 +40,6 @@ BATCH_SIZE = 64
 QUERIES = 64        # of the epoch of learning by rank
 
 
-def wait(device: torch.device) -> None:
-    """Let the device finish what it was given, so that a clock can be read."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """Median wall seconds of `work` over some repeats, after one that is not counted."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        wait(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
-
-
 def matrix_product(device: torch.device, side: int) -> float:
     """GFLOP/s of a float32 product of two side×side matrices."""
     a, b = torch.randn(2, side, side, device=device)
@@ -65,7 +48,7 @@ def matrix_product(device: torch.device, side: int) -> float:
 
 def image_folder(catalogue: Catalogue, rows: np.ndarray, size: int, augmentation: Augmentation, mean, std,
                  folder: Path, workers: int) -> DataLoader:
-    """The usual way: one folder a class (links to the same files), each image decoded and transformed alone."""
+    """The usual way: one folder per class (links to the same files), each image decoded and transformed alone."""
     leaf = catalogue.hierarchy.leaf
     for row, file in zip(rows, np.asarray(catalogue.files(), object)[rows], strict=True):
         place = folder / str(catalogue.labels(leaf)[row])
@@ -94,47 +77,45 @@ def train_over(batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 
 def compare(catalogue: Catalogue, count: int, size: int, backbone_name: str) -> pd.DataFrame:
-    """Images per second of each path: input alone, and with the training step. count: images an epoch."""
-    device = pick_device()
+    """Images per second of each path: input alone, and with the training step. count: images per epoch."""
+    device, augmentation = pick_device(), Augmentation()
     backbone = load_backbone(backbone_name, pretrained=False, width=0.5)
     model = FlatClassifier(backbone, len(catalogue.hierarchy.classes[catalogue.hierarchy.leaf]))
     model.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
-    rows = np.sort(np.random.default_rng(0).permutation(catalogue.rows("train"))[:count])
-    augmentation = Augmentation()
-    catalogue = catalogue.keep(rows)
+    catalogue = catalogue.keep(np.sort(np.random.default_rng(0).permutation(catalogue.rows("train"))[:count]))
     rows = np.arange(len(catalogue))
     started = time.perf_counter()
     store = open_store(catalogue.files(), size)
-    first = len(rows) / (time.perf_counter() - started)
+    opening = len(rows) / (time.perf_counter() - started)
     ours = Batches(store, rows, {"label": catalogue.labels(catalogue.hierarchy.leaf)}, BATCH_SIZE, backbone.mean,
                    backbone.std, augmentation)
-    epochs = iter(range(10**6))
+    epochs = itertools.count()
 
     def our_batches():
         return ((b["images"], b["label"]) for b in ours.epoch(next(epochs), device))
 
-    def line(name: str, batches) -> dict:
+    def measured(path: str, batches) -> dict:
         for_input = seconds(lambda: [None for _ in batches()], device)
         for_training = seconds(lambda: train_over(batches, model, optimizer), device)
-        return {"path": name, "input alone": len(rows) / for_input, "input + training": len(rows) / for_training}
+        return {"path": path, "input alone": len(rows) / for_input, "input + training": len(rows) / for_training}
 
-    table = [line("store + batched augmentation (ours)", our_batches)]
+    table = [measured("store + batched augmentation (ours)", our_batches)]
     for workers in (0, min(4, os.cpu_count())):
         with tempfile.TemporaryDirectory() as folder:
             loader = image_folder(catalogue, rows, size, augmentation, backbone.mean, backbone.std, Path(folder),
                                   workers)
-            table.append(line(f"ImageFolder + DataLoader, {workers} workers", lambda loader=loader: (
+            table.append(measured(f"ImageFolder + DataLoader, {workers} workers", lambda loader=loader: (
                 (x.to(device, memory_format=torch.channels_last), y.to(device)) for x, y in loader)))
     fixed = next(our_batches())
-    alone = seconds(lambda: train_over(lambda: [fixed], model, optimizer), device, 10)
+    step = seconds(lambda: train_over(lambda: [fixed], model, optimizer), device, 10)
     table.append({"path": "training step alone (one batch, over and over)",
-                  "input alone": np.nan, "input + training": BATCH_SIZE / alone})
+                  "input alone": np.nan, "input + training": BATCH_SIZE / step})
     with FlopCounterMode(display=False) as counter:
         train_over(lambda: [fixed], model, optimizer)
     table = pd.DataFrame(table)
     table["GFLOP/s"] = table["input + training"] * counter.get_total_flops() / BATCH_SIZE / 1e9
-    print(f"opening the store of {len(rows):,} pictures, decoding them if nobody has yet: {first:,.0f} images/s")
+    print(f"opening the store of {len(rows):,} pictures, decoding them if nobody has yet: {opening:,.0f} images/s")
     return table
 
 
@@ -148,8 +129,12 @@ def training_protocol(catalogue: Catalogue) -> SearchProtocol | None:
     return None
 
 
+def _listed(spent: dict[str, float], form: str) -> str:
+    return ", ".join(f"{name} {value:{form}}" for name, value in spent.items())
+
+
 def print_learning(catalogue: Catalogue, protocol: SearchProtocol, device: torch.device) -> float:
-    """Seconds of an epoch of learning by rank; returns how many images a second become features."""
+    """Print the seconds of an epoch of learning by rank; images per second that become features."""
     train = protocol.splits["train"]
     queries = train.queries[:QUERIES]
     rows = np.union1d(queries, train.gallery)
@@ -160,13 +145,13 @@ def print_learning(catalogue: Catalogue, protocol: SearchProtocol, device: torch
         images = normalise(store.images(np.arange(32)).to(device), backbone.mean, backbone.std)
         sample = descriptors(block(frozen(images))).flatten(0, 1).cpu().numpy()
     model = Descriptor(block, NetVLAD(initialise(sample, 64, iterations=5, restarts=1))).to(device)
-    told = bench_epoch(frozen, model, store, protocol.items[rows], np.searchsorted(rows, queries),
-                       np.searchsorted(rows, train.gallery), backbone.mean, backbone.std)
-    rate = told.pop("describing")
+    spent = bench_epoch(frozen, model, store, protocol.items[rows], np.searchsorted(rows, queries),
+                        np.searchsorted(rows, train.gallery), backbone.mean, backbone.std)
+    rate = spent.pop("describing")
     print(f"\nSqueezeNet at 192 px, pictures of {catalogue.name}: {rate:,.0f} images/s from pixels to 32,768 numbers, "
           f"so a million distractors take {10**6 / rate / 3600:,.1f} h")
     print(f"an epoch of learning by rank, {len(queries)} queries and a gallery of {len(train.gallery):,}, seconds:",
-          ", ".join(f"{name} {seconds:.1f}" for name, seconds in told.items()))
+          _listed(spent, ".1f"))
     return rate
 
 
@@ -176,8 +161,7 @@ def print_search(catalogue: Catalogue, count: int, device: torch.device, ceiling
     table = pd.DataFrame(bench_index(count)).T.rename_axis("search").reset_index()
     print(f"\n{count:,} features of 256 numbers, streamed; milliseconds a query")
     print(table.to_markdown(index=False, floatfmt=",.3g"))
-    print("mining 200 queries among 5,000 images, seconds:",
-          ", ".join(f"{name} {seconds:.2f}" for name, seconds in bench_mining().items()))
+    print("mining 200 queries among 5,000 images, seconds:", _listed(bench_mining(), ".2f"))
     protocol = training_protocol(catalogue)
     if protocol is None:
         print(f"learning by rank: left out, {catalogue.name} has no products to search")
@@ -189,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the comparisons: input and training for one or two networks, then MCR (minutes at its full size)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--dataset", default="bazaar")
-    parser.add_argument("--images", type=int, default=1024, help="images an epoch")
+    parser.add_argument("--images", type=int, default=1024, help="images per epoch")
     parser.add_argument("--networks", nargs="*", default=["small_vgg:64", "squeezenet1_1:128"], help="name:pixels")
     parser.add_argument("--distractors", type=int, default=1_000_000, help="size of the searched gallery, 0: no search")
     parser.add_argument("--mcr-images", type=int, default=600_000, help="images of the MCR comparison, 0: without it")
@@ -215,9 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
             index=False, floatfmt=".3g"))
     if given.distractors:
         print_search(catalogue, given.distractors, device, ceiling)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
     print(f"\ninput and training: medians of three repeats, the rest timed once; "
-          f"peak memory of this process {peak:,.0f} MiB")
+          f"peak memory of this process {1024 * peak_gib():,.0f} MiB")
     return 0
 
 

@@ -1,7 +1,6 @@
 """How search scales and learning by rank speeds up, beside what one would write first: part of `make bench`."""
 
 import copy
-import multiprocessing
 import tempfile
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.mcr import peak_gib
+from benchmarks.measure import alone, peak_gib
 from shoplens.data.images import ImageStore, normalise
 from shoplens.search.activations import extract
 from shoplens.search.losses import ranking_loss
@@ -26,25 +25,22 @@ def synthetic_features(count: int, dimensions: int, chunk: int = 65536, topics: 
     for start in range(0, count, chunk):
         rng = np.random.default_rng((seed, start))
         size = min(chunk, count - start)
-        told = centres[rng.integers(0, topics, size)] + rng.normal(size=(size, dimensions)).astype(np.float32)
-        yield np.arange(start, start + size), told / np.linalg.norm(told, axis=1, keepdims=True)
+        features = centres[rng.integers(0, topics, size)] + rng.normal(size=(size, dimensions)).astype(np.float32)
+        yield np.arange(start, start + size), features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
 def bench_index(count: int = 1_000_000, dimensions: int = 256, queries: int = 200, k: int = 20,
                 factory: str = "IVF4096,SQ8", probes: int = 32) -> dict[str, dict[str, float]]:
-    """{"exact, streamed": …, "approximate": …}: milliseconds a query, peak memory in GiB, and for the approximate
+    """{"exact, streamed": …, "approximate": …}: milliseconds per query, peak memory in GiB, and for the approximate
     index seconds to build and recall. Each side runs alone in a fresh process and never holds all features.
     """
-    table, exact = {}, None
-    for name, function in (("exact, streamed", _time_exact), ("approximate", _time_index)):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            table[name], ids = pool.apply(function, (count, dimensions, queries, k, factory, probes))
-        exact = ids if exact is None else exact
-        table[name]["recall"] = recall(ids, exact)
-    return table
+    exact, ids = alone(_time_exact, count, dimensions, queries, k)
+    approximate, found = alone(_time_index, count, dimensions, queries, k, factory, probes)
+    return {"exact, streamed": exact | {"recall": recall(ids, ids)},
+            "approximate": approximate | {"recall": recall(found, ids)}}
 
 
-def _queries(queries, dimensions):
+def _query_features(queries, dimensions):
     return next(iter(synthetic_features(queries, dimensions, seed=0, chunk=queries)))[1]
 
 
@@ -57,36 +53,35 @@ def _clocked(chunks, spent):
         started = time.perf_counter()
 
 
-def _time_exact(count, dimensions, queries, k, factory, probes):
-    asked = _queries(queries, dimensions)
-    drawing = []
+def _time_exact(count, dimensions, queries, k):
+    features, drawing = _query_features(queries, dimensions), []
     started = time.perf_counter()
-    _, ids = search_exact(asked, _clocked(synthetic_features(count, dimensions), drawing), k)
+    _, ids = search_exact(features, _clocked(synthetic_features(count, dimensions), drawing), k)
     seconds = time.perf_counter() - started - sum(drawing)              # drawing the features is not searching
     return {"milliseconds": 1000 * seconds / queries, "build_seconds": 0.0, "peak_gib": peak_gib()}, ids
 
 
 def _time_index(count, dimensions, queries, k, factory, probes):
-    asked = _queries(queries, dimensions)
+    features = _query_features(queries, dimensions)
     started = time.perf_counter()
-    sample = np.concatenate([told for _, told in synthetic_features(min(count, 200_000), dimensions)])
+    sample = np.concatenate([chunk for _, chunk in synthetic_features(min(count, 200_000), dimensions)])
     index = build_index(sample, synthetic_features(count, dimensions), factory)
     built = time.perf_counter()
-    _, ids = search_index(index, asked, k, probes)
+    _, ids = search_index(index, features, k, probes)
     return {"milliseconds": 1000 * (time.perf_counter() - built) / queries, "build_seconds": built - started,
             "peak_gib": peak_gib()}, ids
 
 
-def on_paper(gflops: float, rate: float | None = None, images: int = PAPER_IMAGES,
-             dimensions: int = PAPER_DIMENSIONS) -> str:
+def on_paper(gflops: float, rate: float | None = None) -> str:
     """What P2's largest search takes, by arithmetic: nothing of it is run here. gflops: GFLOP/s of a matrix product
-    on this machine; rate: images a second it turns into such features, None: not known."""
-    whole, half, small = (images * size / 2**30 for size in (dimensions * 4, dimensions * 2, 256))
-    work = 2 * images * dimensions / 1e9                                # a product and a sum for every number
-    told = (f"{images:,} features of {dimensions:,} numbers, on paper: {whole:,.0f} GiB in float32, {half:,.0f} in "
-            f"float16, read once a batch of queries; {work:,.0f} GFLOP a query, {work / gflops:,.2f} s at this "
-            f"machine's ceiling; whitened to 256 numbers of one byte {small:.1f} GiB, which a laptop holds")
-    return told if rate is None else told + f"; {images / rate / 3600:,.1f} h to compute from pixels at the rate above"
+    on this machine; rate: images per second it turns into such features, None: not known."""
+    whole, half, small = (PAPER_IMAGES * size / 2**30 for size in (PAPER_DIMENSIONS * 4, PAPER_DIMENSIONS * 2, 256))
+    work = 2 * PAPER_IMAGES * PAPER_DIMENSIONS / 1e9                    # a product and a sum for every number
+    text = (f"{PAPER_IMAGES:,} features of {PAPER_DIMENSIONS:,} numbers, on paper: {whole:,.0f} GiB in float32, "
+            f"{half:,.0f} in float16, read once a batch of queries; {work:,.0f} GFLOP a query, {work / gflops:,.2f} s "
+            f"at this machine's ceiling; whitened to 256 numbers of one byte {small:.1f} GiB, which a laptop holds")
+    hours = "" if rate is None else f"; {PAPER_IMAGES / rate / 3600:,.1f} h to compute from pixels at the rate above"
+    return text + hours
 
 
 def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024,
@@ -131,13 +126,13 @@ def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageSto
                 queries: np.ndarray, gallery: np.ndarray, mean, std) -> dict[str, float]:
     """Seconds of one epoch of learning by rank (extraction, mining and training; ten ambiguous positives) over
     `queries`, from stored activations and through the whole network each time: the same epoch, triplet by triplet.
-    "describing": images a second from pixels to features.
+    "describing": images per second from pixels to features.
     """
     through = Recomputed(frozen, store, mean, std)
     started = time.perf_counter()
     stored = through[np.arange(len(store))]
     extract(model.eval(), stored, np.arange(len(store)))
-    told = {"describing": len(store) / (time.perf_counter() - started)}
+    spent = {"describing": len(store) / (time.perf_counter() - started)}
     mining = Mining(items, gallery, 1000, positive_rank=20, ambiguous_positives=10)
     for name, maps in (("stored activations", stored), ("whole network", through)):
         own = copy.deepcopy(model)
@@ -150,5 +145,5 @@ def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageSto
                 optimizer.zero_grad()
                 ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
                 optimizer.step()
-            told[name] = time.perf_counter() - started
-    return told
+            spent[name] = time.perf_counter() - started
+    return spent

@@ -14,7 +14,7 @@ from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit
 
 
 def test_features_are_the_same_however_often_they_are_drawn():
-    once = np.concatenate([told for _, told in synthetic_features(300, 16, chunk=100)])
+    once = np.concatenate([features for _, features in synthetic_features(300, 16, chunk=100)])
     again = dict(zip(range(3), synthetic_features(300, 16, chunk=100), strict=True))
     np.testing.assert_array_equal(once[200:], again[2][1])
     np.testing.assert_array_equal(again[2][0], np.arange(200, 300))
@@ -47,8 +47,8 @@ def test_an_epoch_from_stored_activations_is_the_epoch_through_the_whole_network
 
     monkeypatch.setattr(search.copy, "deepcopy", remembered)
     mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
-    told = bench_epoch(frozen, model, store, np.arange(70) % 7, np.arange(20), np.arange(70), mean, std)
-    assert set(told) == {"describing", "stored activations", "whole network"}
+    spent = bench_epoch(frozen, model, store, np.arange(70) % 7, np.arange(20), np.arange(70), mean, std)
+    assert set(spent) == {"describing", "stored activations", "whole network"}
     stored, through = (one.state_dict() for one in trained)
     for name, value in stored.items():
         torch.testing.assert_close(value, through[name], rtol=1e-5, atol=1e-6)
@@ -60,7 +60,7 @@ def test_an_epoch_from_stored_activations_is_the_epoch_through_the_whole_network
 def test_the_papers_gallery_on_paper():
     # 3,195,334 × 32,768 × 4 bytes is 419 GB, 390 of the gibibytes that machines count; a product and a sum for each
     # number are 209 GFLOP; 3,195,334 images at 1,000 a second take 53 minutes.
-    told = on_paper(gflops=209.4, rate=1000)
+    text = on_paper(gflops=209.4, rate=1000)
     for expected in ("390 GiB", "195 in float16", "209 GFLOP a query, 1.00 s", "0.8 GiB", "0.9 h"):
-        assert expected in told
+        assert expected in text
     assert " h " not in on_paper(gflops=100)

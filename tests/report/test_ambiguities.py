@@ -37,7 +37,7 @@ def test_a_row_is_complete_and_its_switch_exists(name):
 
 
 @pytest.mark.parametrize("name", [name for name, row in REGISTER.items() if "`" in row["measured"]])
-def test_the_row_that_is_said_to_measure_it_is_one_the_study_writes(name):
+def test_the_row_named_under_measured_is_one_the_study_writes(name):
     row = re.search(r"`([^`]+)`", REGISTER[name]["measured"])[1]
     if "table4_gains" in REGISTER[name]["measured"]:
         learned = [run.parameters() for run in load_study().plan("bazaar", "laptop").values()

@@ -10,8 +10,7 @@ import pytest
 from shoplens import paths
 from shoplens.classification.evaluation import Scores
 from shoplens.report import claims
-from shoplens.report.claims import Case
-from shoplens.statistics.bootstrap import bootstrap_mean
+from shoplens.statistics.bootstrap import Interval, bootstrap_mean
 
 CLAIMS = claims.load_claims()
 KEYS = {"paper", "section", "quote", "says", "table", "pairs"}
@@ -38,9 +37,9 @@ def test_what_a_claim_names_stands_in_the_papers_table(name):
     claim = CLAIMS[name]
     names, score = claims.from_paper(claim)
     assert len(claims.cases(claim, names, score, claims.paper_choices(claim))) > 0
-    told = claims.paper_scores(claim.get("paper_table", claim["table"]))
+    scores = claims.paper_scores(claim.get("paper_table", claim["table"]))
     for column, values in claims.paper_choices(claim).items():
-        assert set(values) <= set(told[column]), column
+        assert set(values) <= set(scores[column]), column
 
 
 # --- the papers' own tables, recomputed from the files ------------------------------------------------------------
@@ -86,8 +85,8 @@ def test_20th_beats_closest(on_paper):
     table = _csv("p2_table4").query("split == 'val'").pivot(index="feature", columns="selection", values="value")
     gain = table["20th"] - table["closest"]
     noise = 1.96 * np.sqrt((table[["20th", "closest"]] * (1 - table[["20th", "closest"]])).sum(axis=1) / 472)
-    told = on_paper.loc["twentieth-beats-closest"]
-    assert (told["agree"], told["clear"]) == ((gain > 0).sum(), (gain > noise).sum())
+    row = on_paper.loc["twentieth-beats-closest"]
+    assert (row["agree"], row["clear"]) == ((gain > 0).sum(), (gain > noise).sum())
     assert on_paper.loc["twentieth-beats-closest", "difference"] == pytest.approx(gain.mean())
 
 
@@ -114,16 +113,16 @@ BETTER = {"says": "better"}
 
 
 @pytest.mark.parametrize(("claim", "case", "expected"), [
-    (BETTER, Case(0.1, 0.05, 0.2), (True, True, False)),
-    (BETTER, Case(0.1, -0.05, 0.2), (True, False, False)),
-    (BETTER, Case(-0.1, -0.2, 0.1), (False, False, False)),
-    (BETTER, Case(-0.1, -0.2, -0.05), (False, False, True)),
-    (BETTER, Case(0.1, math.nan, math.nan), (True, False, False)),
-    ({"says": "similar", "within": 0.01}, Case(-0.005, -0.009, 0.008), (True, True, False)),
-    ({"says": "similar", "within": 0.01}, Case(-0.005, -0.02, 0.008), (True, False, False)),
-    ({"says": "similar", "within": 0.01}, Case(0.03, 0.02, 0.04), (False, False, True)),
-    ({"says": "similar", "within": 0.01}, Case(0.03, 0.005, 0.04), (False, False, False)),
-    ({"says": "similar", "within": 0.01}, Case(0.005, math.nan, math.nan), (True, False, False)),
+    (BETTER, Interval(0.1, 0.05, 0.2), (True, True, False)),
+    (BETTER, Interval(0.1, -0.05, 0.2), (True, False, False)),
+    (BETTER, Interval(-0.1, -0.2, 0.1), (False, False, False)),
+    (BETTER, Interval(-0.1, -0.2, -0.05), (False, False, True)),
+    (BETTER, Interval(0.1, math.nan, math.nan), (True, False, False)),
+    ({"says": "similar", "within": 0.01}, Interval(-0.005, -0.009, 0.008), (True, True, False)),
+    ({"says": "similar", "within": 0.01}, Interval(-0.005, -0.02, 0.008), (True, False, False)),
+    ({"says": "similar", "within": 0.01}, Interval(0.03, 0.02, 0.04), (False, False, True)),
+    ({"says": "similar", "within": 0.01}, Interval(0.03, 0.005, 0.04), (False, False, False)),
+    ({"says": "similar", "within": 0.01}, Interval(0.005, math.nan, math.nan), (True, False, False)),
 ])
 def test_a_case_agrees_clearly_or_not(claim, case, expected):
     assert claims.agrees(claim, case) == expected
@@ -146,7 +145,7 @@ def test_verdicts_on_runs(counts, expected):
 
 
 def test_fewer_cases_need_as_large_a_part():
-    found = [Case(0.1, 0.05, 0.2)] * 4
+    found = [Interval(0.1, 0.05, 0.2)] * 4
     assert claims.count(BETTER | {"needed": 15}, found, 16)["needed"] == 4      # 15/16 of 4, rounded up
     assert claims.count(BETTER | {"needed": 17}, found * 2, 32)["needed"] == 5
     assert claims.count(BETTER, found, 99)["needed"] == 4
@@ -158,7 +157,7 @@ def test_the_best_of_a_list_and_every_single_attribute():
 
     def score(left, right, choice):
         known = {left, right} <= set(value)
-        return Case(value[left] - value[right], 0, 0) if known else None
+        return Interval(value[left] - value[right], 0, 0) if known else None
 
     against_list = {"pairs": [["a", ["b", "c", "absent"]]]}
     assert [c.value for c in claims.cases(against_list, list(value), score, {})] == [pytest.approx(-0.2)]
@@ -187,7 +186,7 @@ def test_classification_compares_shared_seeds_on_the_same_images():
            for v in ("ssCNN", "bCNN")]
     assert case.value == pytest.approx(np.mean(own[0]) - np.mean(own[1]))
     by_seed = np.subtract(*own)
-    _, of_one_draw = claims.from_classification(answers, labels, n_resamples=1)      # a bootstrap of one draw covers nothing
+    _, of_one_draw = claims.from_classification(answers, labels, n_resamples=1)     # one draw covers nothing
     narrow = of_one_draw("ssCNN", "bCNN", {"subset": "full", "metric": "ACC", "k": 1})
     assert narrow.low <= by_seed.min() + 1e-12 < case.value < by_seed.max() - 1e-12 <= narrow.high
     assert case.low <= case.value <= case.high

@@ -122,7 +122,7 @@ def test_second_call_has_nothing_to_do(toy, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (mark("cost") + mark("table9-toy"), "line 3: there is no block table9-toy; choose one of: cost, verdicts, "),
         (mark("table4-plain"), "there is no block table4-plain"),     # plain has no product search
@@ -132,10 +132,10 @@ def test_second_call_has_nothing_to_do(toy, capsys):
     ],
 )
 @pytest.mark.parametrize("arguments", [[], ["--check"]])
-def test_a_wrong_mark_is_an_error_and_the_file_stays_as_it_was(toy, capsys, text, said, arguments):
+def test_a_wrong_mark_is_an_error_and_the_file_stays_as_it_was(toy, capsys, text, message, arguments):
     (toy / "README.md").write_text(text)
     assert readme.main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert (toy / "README.md").read_text() == text
     assert [path.name for path in toy.glob("*README*")] == ["README.md"]
 
@@ -146,8 +146,8 @@ def test_a_wrong_mark_is_an_error_and_the_file_stays_as_it_was(toy, capsys, text
 def test_table_1_by_hand(toy):
     accept(toy, "tables/table1_classification.csv", SCORES)
     accept(toy, "tables/table1_gains.csv", GAINS)
-    said = block(toy, "table1-toy")
-    head, *rows = lines(said)
+    shown = block(toy, "table1-toy")
+    head, *rows = lines(shown)
     assert head == ["score", "images", "bCNN", "ssCNN", "bCNN-MCR", "ssCNN-MCR", "bMTL-RL", "bMTL-CA", "ssMTL-RL",
                     "ssMTL-CA", "ours"]
     # Deviations of two numbers: their distance over √2. 10 points: 7.1; 2: 1.4; 4: 2.8.
@@ -158,32 +158,32 @@ def test_table_1_by_hand(toy):
     assert rows[2][2:4] == ["25.0 ± 0.0", "–"]
     assert rows[2][-1] == "30.0 ± 0.0"
     assert len(rows) == 4
-    assert said.count("**") == 2
-    assert "Percent of 200 full test images of `toy`, mean ± standard deviation over 2 seeds." in said
+    assert shown.count("**") == 2
+    assert "Percent of 200 full test images of `toy`, mean ± standard deviation over 2 seeds." in shown
 
 
-def test_one_seed_has_no_deviation_and_few_seeds_are_said(toy):
+def test_one_seed_has_no_deviation_and_few_seeds_are_named(toy):
     accept(toy, "tables/table1_gains.csv", GAINS)
     of_seed_0 = [line for line in SCORES.splitlines() if ",1,1," not in line]
     accept(toy, "tables/table1_classification.csv", "\n".join(of_seed_0))
-    said = block(toy, "table1-toy")
-    assert lines(said)[1][2] == "50.0"
-    assert "one seed" in said
+    shown = block(toy, "table1-toy")
+    assert lines(shown)[1][2] == "50.0"
+    assert "one seed" in shown
     accept(toy, "tables/table1_classification.csv", SCORES.replace("toy,laptop,full,ssCNN,ACC,1,1,0.625,200\n", ""))
     assert "over 1 to 2 seeds" in " ".join(block(toy, "table1-toy").split())
 
 
 def test_table_4_by_hand(toy):
     accept(toy, "tables/table4_candidate_selection.csv", SELECTED)
-    said = block(toy, "table4-toy")
-    assert lines(said) == [
+    shown = block(toy, "table4-toy")
+    assert lines(shown) == [
         ["images", "feature", "pre-trained", "closest", "20th", "20th+Pos10"],
         ["`toy`, items: test", "global", "0.250", "–", "–", "0.520 ± 0.028"],
         ["`toy`, items: test", "local", "–", "0.375", "–", "–"],
         ["P2: AlibabaM, validation", "global", "0.372", "0.545", "0.603", "0.631"],
         ["P2: AlibabaM, validation", "local", "0.371", "0.561", "0.618", "0.623"],
     ]
-    assert "queries of `toy`: 40 (items); mean ± standard deviation over 1 to 2 seeds." in " ".join(said.split())
+    assert "queries of `toy`: 40 (items); mean ± standard deviation over 1 to 2 seeds." in " ".join(shown.split())
 
 
 def test_verdicts_by_hand(toy):
@@ -241,9 +241,9 @@ def test_check_names_the_block_and_the_line_of_a_changed_digit(toy, capsys):
     path.write_text(right.replace("0.375", "0.376"))
     assert readme.main(["--check"]) == 1
     line = next(i for i, text in enumerate(right.splitlines(), start=1) if "0.375" in text)
-    said = capsys.readouterr().err
-    assert f"README.md, block table4-toy, line {line}: " in said
-    assert said.index("0.376") < said.index("should be") < said.index("0.375")
+    printed = capsys.readouterr().err
+    assert f"README.md, block table4-toy, line {line}: " in printed
+    assert printed.index("0.376") < printed.index("should be") < printed.index("0.375")
     assert "0.376" in path.read_text(), "a check writes nothing"
     path.write_text(right.replace("no number 12", "no number 13"))
     assert readme.main(["--check"]) == 0, "prose is nobody's business"

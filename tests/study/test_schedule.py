@@ -5,8 +5,8 @@ import importlib.metadata
 import pytest
 from throwaway import PARAMETERS, Throwaway
 
-from shoplens.paths import read_json, write_json
 from shoplens import environment
+from shoplens.paths import read_json, write_json
 from shoplens.study import schedule
 from shoplens.study.fingerprint import fingerprints
 from shoplens.study.plan import load_study

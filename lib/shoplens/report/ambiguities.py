@@ -16,33 +16,28 @@ def load_register() -> dict[str, dict]:
 
 
 def effects(register: dict[str, dict], tables: Path) -> pd.DataFrame:
-    """What runs measured, a row an effect: ambiguity, table, metric, other, value (a difference of scores), low, high
-    (NaN where the table has no interval), on (which images or protocol). Empty where nothing ran.
+    """What runs measured, one row per effect: ambiguity, table, metric, other, value (a difference of scores), low,
+    high (NaN where the table has no interval), on (which images or protocol). Empty where nothing ran.
 
     tables: folder of CSVs. Raises KeyError for a column that a table does not have.
     """
-    found = []
-    for name, row in register.items():
-        for effect in row.get("effect", []):
-            for file in sorted(tables.glob(f"{effect['table']}.csv")):
-                found += [{"ambiguity": name, "table": file.stem} | told
-                          for told in _differences(pd.read_csv(file), effect)]
-    return pd.DataFrame(found, columns=["ambiguity", "table", "metric", "other", "value", "low", "high", "on"])
+    found = [_differences(pd.read_csv(file), effect).assign(ambiguity=name, table=file.stem)
+             for name, row in register.items() for effect in row.get("effect", [])
+             for file in sorted(tables.glob(f"{effect['table']}.csv"))]
+    columns = ["ambiguity", "table", "metric", "other", "value", "low", "high", "on"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
-def _differences(table: pd.DataFrame, effect: dict) -> list[dict]:
+def _differences(table: pd.DataFrame, effect: dict) -> pd.DataFrame:
+    """metric, other, value, low, high and on of the rows an effect names."""
     own = _rows(table, effect["where"])
-    base = _rows(table, effect["against"]) if "against" in effect else None
-    told = []
-    for _, row in own.iterrows():
-        value, low, high = row["value"], row.get("low", np.nan), row.get("high", np.nan)
-        if base is not None:
-            same = base[(base["metric"] == row["metric"]) & (base["seed"] == row["seed"])]
-            value, low, high = value - same["value"].iloc[0], np.nan, np.nan
-        on = [str(row[column]) for column in ("subset", "protocol", "feature", "split") if column in row]
-        told.append({"metric": row["metric"], "other": ", ".join(map(str, effect["where"].values())), "value": value,
-                     "low": low, "high": high, "on": " ".join(on)})
-    return told
+    if "against" in effect:
+        base = _rows(table, effect["against"])[["metric", "seed", "value"]].drop_duplicates(["metric", "seed"])
+        own = own.merge(base, on=["metric", "seed"], suffixes=("", " before"))
+        own = own.assign(value=own["value"] - own["value before"], low=np.nan, high=np.nan)
+    where = [column for column in ("subset", "protocol", "feature", "split") if column in own]
+    return own.reindex(columns=["metric", "value", "low", "high"]).assign(
+        other=", ".join(map(str, effect["where"].values())), on=[" ".join(row) for row in own[where].to_numpy(str)])
 
 
 def _rows(table: pd.DataFrame, where: dict) -> pd.DataFrame:
@@ -52,16 +47,20 @@ def _rows(table: pd.DataFrame, where: dict) -> pd.DataFrame:
 
 
 def readable(register: dict[str, dict], measured: pd.DataFrame) -> pd.DataFrame:
-    """The whole register as text, a row an ambiguity: paper, section, open, default, other, effect."""
-    def told(name, row):
-        own = measured[measured["ambiguity"] == name]
-        lines = [f"{r.metric} {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}] ({r.other}; {r.on})"
-                 for r in own[own["low"].notna()].itertuples()]
-        for (metric, other), runs in own[own["low"].isna()].groupby(["metric", "other"], sort=False)["value"]:
-            span = f"from {runs.min():+.3f} to {runs.max():+.3f} in {len(runs)} runs"
-            lines.append(f"{metric} {runs.mean():+.3f}, {span} ({other})")
-        return "; ".join(lines) or ("no such run here" if "effect" in row else row["measured"])
-
+    """The whole register as text, one row per ambiguity: paper, section, open, default, other, effect."""
     return pd.DataFrame([{"ambiguity": name, "paper": row["paper"], "section": row["section"], "open": row["open"],
                           "default": row["default"], "other": ", ".join(row["alternatives"]) or "–",
-                          "effect": told(name, row)} for name, row in register.items()])
+                          "effect": _in_words(measured[measured["ambiguity"] == name])
+                          or ("no such run here" if "effect" in row else row["measured"])}
+                         for name, row in register.items()])
+
+
+def _in_words(measured: pd.DataFrame) -> str:
+    """The effects of one ambiguity: each with its interval, or else over all runs; "" where there is none."""
+    with_interval = measured["low"].notna()
+    lines = [f"{r.metric} {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}] ({r.other}; {r.on})"
+             for r in measured[with_interval].itertuples()]
+    for (metric, other), runs in measured[~with_interval].groupby(["metric", "other"], sort=False)["value"]:
+        span = f"from {runs.min():+.3f} to {runs.max():+.3f} in {len(runs)} runs"
+        lines.append(f"{metric} {runs.mean():+.3f}, {span} ({other})")
+    return "; ".join(lines)

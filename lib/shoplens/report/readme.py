@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from pathlib import Path
 
 import pandas as pd
 
 from shoplens.classification.comparison import as_in_paper, paper_table
 from shoplens.errors import StudyError
 from shoplens.paths import root, write_atomic
+from shoplens.report.claims import FEATURE_LETTERS
 from shoplens.search.trained_networks import SELECTIONS, as_in_table4
 from shoplens.study.plan import Study, load_study
 
@@ -31,79 +31,61 @@ ON_RUNS = ("reproduced", "direction only", "inside the noise", "not reproduced",
 ON_PAPERS = ("true", "true, inside the noise", "true, noise not known", "not true of its table", "no numbers")
 THE_PAPERS = "the paper's table"        # `where` of claims.csv, for statements checked on the papers' own numbers
 EMPHASIS = {"better": "**", "worse": "*"}
-FEATURES = {"G": "global", "L": "local"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A marked place of README.md: text[start:end] stands between its two marks."""
+    """A marked place of README.md: text[start:end] stands between its marks, from `line` on, and `content` should."""
 
     name: str
     start: int
     end: int
+    line: int
+    content: str
 
 
-def marked(text: str) -> list[Block]:
-    """The blocks of a README in order; StudyError for a mark without its partner."""
-    found, opened = [], None
-    for mark in MARK.finditer(text):
-        if opened and mark["name"] is not None:
-            break
-        if mark["name"] is not None:
-            opened = mark
-        elif opened:
-            found.append(Block(opened["name"], opened.end() + 1, mark.start()))
-            opened = None
-        else:
-            raise StudyError(f"README.md, line {_line(text, mark.start())}: `{mark[0]}` ends no block; a block starts "
-                             "with `<!-- NAME: made by make readme -->`")
-    if opened:
-        raise StudyError(f"README.md, line {_line(text, opened.start())}: block {opened['name']} has no "
-                         "`<!-- end -->` before the next block or the end of the file")
+def blocks(text: str) -> list[Block]:
+    """The blocks of a README in order; StudyError for a mark without its partner and a name that nobody makes."""
+    made, marks, found = makers(load_study()), list(MARK.finditer(text)), []
+    for mark, end in zip_longest(marks[::2], marks[1::2]):
+        name, line = mark["name"], text.count("\n", 0, mark.start()) + 1
+        if name is None:
+            raise StudyError(f"README.md, line {line}: `{mark[0]}` ends no block; a block starts with "
+                             "`<!-- NAME: made by make readme -->`")
+        if end is None or end["name"] is not None:
+            raise StudyError(f"README.md, line {line}: block {name} has no `<!-- end -->` before the next block or the "
+                             "end of the file")
+        if name not in made:
+            raise StudyError(f"README.md, line {line}: there is no block {name}; choose one of: {', '.join(made)}")
+        found.append(Block(name, mark.end() + 1, end.start(), line + 1, f"\n{made[name]()}\n\n"))
     return found
-
-
-def _line(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
-
-
-def contents(text: str) -> list[tuple[Block, str]]:
-    """Each block of a README with what belongs in it; StudyError for a name that is none of `makers`."""
-    known, found = makers(load_study()), marked(text)
-    for block in found:
-        if block.name not in known:
-            raise StudyError(f"README.md, line {_line(text, block.start) - 1}: there is no block {block.name}; choose "
-                             f"one of: {', '.join(known)}")
-    return [(block, f"\n{known[block.name]()}\n\n") for block in found]
 
 
 def makers(study: Study) -> dict[str, Callable[[], str]]:
     """Block name → function that writes its markdown."""
     made = {"cost": partial(cost, study), "verdicts": partial(verdicts, study)}
-    for dataset, told in study.datasets.items():
+    for dataset, description in study.datasets.items():
         made[f"table1-{dataset}"] = partial(table1, dataset)
-        if "search" in (told.get("capabilities") or ()):
+        if "search" in (description.get("capabilities") or ()):
             made[f"table4-{dataset}"] = partial(table4, dataset)
     return made
 
 
-def rewritten(text: str) -> str:
+def rewritten(text: str, found: list[Block]) -> str:
     """A README with every block as it should be, and the rest as it was."""
-    parts, done = [], 0
-    for block, content in contents(text):
-        parts += [text[done:block.start], content]
-        done = block.end
-    return "".join([*parts, text[done:]])
+    for block in reversed(found):
+        text = text[:block.start] + block.content + text[block.end:]
+    return text
 
 
-def first_difference(text: str) -> str | None:
+def first_difference(text: str, found: list[Block]) -> str | None:
     """The first line of a README that its block would not hold, as a sentence; None where there is none."""
-    for block, content in contents(text):
-        lines = zip_longest(text[block.start:block.end].splitlines(), content.splitlines(), fillvalue="(nothing)")
-        for number, (says, should) in enumerate(lines, start=_line(text, block.start)):
-            if says != should:
-                says, should = says or "(an empty line)", should or "(an empty line)"
-                return f"README.md, block {block.name}, line {number}: `{says}` should be `{should}`; make readme"
+    for block in found:
+        lines = zip_longest(text[block.start:block.end].splitlines(), block.content.splitlines(), fillvalue="(nothing)")
+        for number, (line, right) in enumerate(lines, start=block.line):
+            if line != right:
+                line, right = line or "(an empty line)", right or "(an empty line)"
+                return f"README.md, block {block.name}, line {number}: `{line}` should be `{right}`; make readme"
     return None
 
 
@@ -139,21 +121,19 @@ def table1(dataset: str) -> str:
     table, gains = _accepted(dataset, "table1_classification"), _accepted(dataset, "table1_gains")
     if table is None or gains is None:
         return f"Not run yet: P1's variants on `{dataset}` have no accepted results."
-    table, paper = table[table["k"] == 1], paper_table("p1_table1").query("k == 1")
-    ours, theirs = (as_in_paper(one).set_index("score") for one in (table, paper))
+    table = table[table["k"] == 1]
+    ours, theirs = (as_in_paper(one).set_index("score") for one in (table, paper_table("p1_table1").query("k == 1")))
     for gain in gains[gains["verdict"].isin(EMPHASIS)].itertuples():
         place = f"{gain.metric} top-1, {gain.subset}", gain.variant
         ours.loc[place] = f"{EMPHASIS[gain.verdict]}{ours.loc[place]}{EMPHASIS[gain.verdict]}"
     columns = [*theirs.columns, *(name for name in ours.columns if name not in theirs.columns)]
-    rows = []
-    for score in ours.index:
-        rows.append([score, f"`{dataset}`", *_cells(ours.loc[score], columns)])
-        rows.append([score, "P1: ALISC", *_cells(theirs.loc[score], columns)])
+    rows = [[score, images, *_cells(scores.loc[score], columns)] for score in ours.index
+            for images, scores in ((f"`{dataset}`", ours), ("P1: ALISC", theirs))]
     images = " and ".join(f"{own['n'].iloc[0]} {subset}" for subset, own in table.groupby("subset", sort=False))
-    return "\n\n".join([_markdown(["score", "images", *columns], rows), _prose(
+    return _markdown(["score", "images", *columns], rows) + "\n\n" + _prose(
         f"Percent of {images} test images of `{dataset}`, {_spread(table, ['subset', 'variant'])}. Bold: better than "
         "bCNN beyond the noise, italic: worse (notebook 07 says how that is judged). The rows of P1 are the paper's "
-        "own, on other images: compare directions, not digits.")])
+        "own, on other images: compare directions, not digits.")
 
 
 def table4(dataset: str) -> str:
@@ -162,68 +142,58 @@ def table4(dataset: str) -> str:
     if table is None:
         return f"Not run yet: P2's selections on `{dataset}` have no accepted results."
     columns = ["pre-trained", *SELECTIONS]
-    chosen = (table["split"] == "test") & table["feature"].isin(FEATURES) & table["selection"].isin(columns)
-    table = table[chosen].assign(feature=table["feature"].map(FEATURES))
-    rows = [[f"`{dataset}`, {row['protocol']}: test", row["feature"], *_cells(row, columns)]
-            for _, row in as_in_table4(table).iterrows()]
+    table = table.assign(feature=table["feature"].map({letter: name for name, letter in FEATURE_LETTERS.items()}))
+    table = table[(table["split"] == "test") & table["feature"].notna() & table["selection"].isin(columns)]
     paper = paper_table("p2_table4").query("split == 'val'").assign(protocol="P2: AlibabaM, validation")
-    rows += [[row["protocol"], row["feature"], *_cells(row, columns)] for _, row in as_in_table4(paper).iterrows()]
+    ours = table.assign(protocol=f"`{dataset}`, " + table["protocol"] + ": test")
+    rows = [[row["protocol"], row["feature"], *_cells(row, columns)]
+            for scores in (ours, paper) for _, row in as_in_table4(scores).iterrows()]
     queries = ", ".join(f"{own['n'].iloc[0]} ({name})" for name, own in table.groupby("protocol", sort=False))
-    return "\n\n".join([_markdown(["images", "feature", *columns], rows), _prose(
+    return _markdown(["images", "feature", *columns], rows) + "\n\n" + _prose(
         f"MAP@20 over the test queries of `{dataset}`: {queries}; "
         f"{_spread(table, ['protocol', 'feature', 'selection'])}. The last rows are P2's own, over the validation "
-        "queries of other images.")])
+        "queries of other images.")
 
 
 def verdicts(study: Study) -> str:
     """How many of the papers' statements held on each data set, and on the papers' own tables."""
-    found = {dataset: _accepted(dataset, "claims") for dataset in study.datasets}
-    found = {dataset: table for dataset, table in found.items() if table is not None}
+    found = {f"`{dataset}`": table for dataset in study.datasets if (table := _accepted(dataset, "claims")) is not None}
     if not found:
         return "Not run yet: no data set has accepted verdicts."
+    on_runs = {name: table[table["where"] != THE_PAPERS] for name, table in found.items()}
     first = next(iter(found.values()))
-    on_runs = [[f"`{dataset}`", *_counts(table[table["where"] != THE_PAPERS], ON_RUNS)]
-               for dataset, table in found.items()]
-    on_papers = [["the papers' own tables", *_counts(first[first["where"] == THE_PAPERS], ON_PAPERS)]]
-    return "\n\n".join([
-        _markdown(["statements checked on", *ON_RUNS], on_runs),
-        _markdown(["statements checked on", *ON_PAPERS], on_papers),
-        _prose("Numbers of statements; one about search counts once a protocol.")])
+    on_papers = {"the papers' own tables": first[first["where"] == THE_PAPERS]}
+    return "\n\n".join([_verdict_counts(on_runs, ON_RUNS), _verdict_counts(on_papers, ON_PAPERS),
+                        _prose("Numbers of statements; one about search counts once a protocol.")])
 
 
-def _counts(table: pd.DataFrame, verdicts: tuple[str, ...]) -> list[int]:
-    counts = table["verdict"].value_counts()
-    if unknown := sorted(set(counts.index) - set(verdicts)):
+def _verdict_counts(tables: dict[str, pd.DataFrame], columns: tuple[str, ...]) -> str:
+    counts = {name: table["verdict"].value_counts() for name, table in tables.items()}
+    if unknown := sorted(set().union(*(own.index for own in counts.values())) - set(columns)):
         raise StudyError(f"claims.csv holds verdicts that README.md has no column for: {', '.join(unknown)}")
-    return [int(counts.get(verdict, 0)) for verdict in verdicts]
+    return _markdown(["statements checked on", *columns],
+                     [[name, *own.reindex(columns, fill_value=0)] for name, own in counts.items()])
 
 
 def cost(study: Study) -> str:
-    """What the accepted runs took: a row a data set, profile and seed."""
+    """What the accepted runs took: one row per data set, profile and seed."""
     rows = []
     for dataset in study.datasets:
         for profile in study.profiles:
-            folder = root() / "results" / "reference" / dataset / profile / "runs"
-            records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-            for seed in sorted({record["seed"] for record in records}):
-                own = [record for record in records if record["seed"] == seed]
-                rows.append([f"`{dataset}`", profile, seed, *_spent(own)])
+            files = sorted((root() / "results" / "reference" / dataset / profile / "runs").glob("*.json"))
+            records = pd.DataFrame([json.loads(file.read_text(encoding="utf-8")) for file in files])
+            for seed, own in records.groupby("seed") if len(records) else ():
+                numbers = own["notebook"].str.extract(r"(?:.*/)?([^_/]*)", expand=False)
+                rows.append([f"`{dataset}`", profile, seed, " ".join(sorted(set(numbers))), len(own),
+                             f"{own['wall_s'].sum() / 60:.0f}", f"{own['peak_memory_mib'].max() / 1024:.1f}",
+                             "; ".join(own["hardware"].map(_machine).unique())])
     if not rows:
         return "Not run yet: there are no accepted runs."
     head = ["data set", "size", "seed", "notebooks", "runs", "minutes", "peak memory (GiB)", "machine"]
     return _markdown(head, rows)
 
 
-def _spent(records: list[dict]) -> list[str | int]:
-    """Notebooks, number of runs, their minutes together, the largest memory of one, the machines."""
-    notebooks = {Path(record["notebook"]).stem.split("_")[0] for record in records}
-    minutes = sum(record["wall_s"] for record in records) / 60
-    memory = max(record["peak_memory_mib"] for record in records) / 1024
-    machines = dict.fromkeys(_in_words(record["hardware"]) for record in records)
-    return [" ".join(sorted(notebooks)), len(records), f"{minutes:.0f}", f"{memory:.1f}", "; ".join(machines)]
-
-
-def _in_words(hardware: dict) -> str:
+def _machine(hardware: dict) -> str:
     cpu = re.sub(r"\((?:R|TM)\)", "", hardware["cpu"])
     graphics = f", {hardware['gpus']} × {hardware['gpu']}" if hardware.get("gpu") else ""
     return f"{hardware['cores']} cores of {cpu}, {hardware['memory_gib']:.0f} GiB{graphics}"
@@ -237,16 +207,17 @@ def main(arguments: list[str] | None = None) -> int:
     path = root() / "README.md"
     text = path.read_bytes().decode("utf-8")      # as it is: read_text would change line ends
     try:
-        said = first_difference(text)
-        if said and not check:
-            write_atomic(path, rewritten(text).encode("utf-8"))
+        found = blocks(text)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if check and said:
-        print(said, file=sys.stderr)
+    difference = first_difference(text, found)
+    if difference and check:
+        print(difference, file=sys.stderr)
         return 1
-    print("README.md: rewritten; look at `git diff`" if said else "README.md: up to date")
+    if difference:
+        write_atomic(path, rewritten(text, found).encode("utf-8"))
+    print("README.md: rewritten; look at `git diff`" if difference else "README.md: up to date")
     return 0
 
 

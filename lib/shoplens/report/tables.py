@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from shoplens.classification import comparison
-from shoplens.report.claims import FEATURES
+from shoplens.report.claims import FEATURE_LETTERS
 from shoplens.search import trained_networks
 
 
@@ -37,7 +37,7 @@ def table_of_run(name: str, csv: Path) -> pd.DataFrame:
 def table_of_paper(name: str) -> pd.DataFrame:
     """The paper's numbers in the layout of the run's table of that name; KeyError where the paper has no such table."""
     table = comparison.paper_table(PAPERS[name]).rename(columns={"dataset": "protocol", "trained_on": "trained on"})
-    return LAYOUTS[name](table.replace({"feature": FEATURES}))
+    return LAYOUTS[name](table.replace({"feature": FEATURE_LETTERS}))
 
 
 def _twin(csv: Path) -> str:

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from shoplens import environment
 from shoplens.errors import StudyError
 from shoplens.paths import root, write_json
-from shoplens import environment
 from shoplens.study.fingerprint import code_files
 from shoplens.study.parameters import check_used
 from shoplens.study.plan import RunSpec

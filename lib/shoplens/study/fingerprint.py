@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from shoplens.environment import installed
 from shoplens.errors import StudyError
 from shoplens.paths import data_dir, root
-from shoplens.environment import installed
 from shoplens.study.parameters import code_cells, has_magic, parse_cell
 from shoplens.study.plan import RunSpec
 from shoplens.syntax import code_text, short_hash

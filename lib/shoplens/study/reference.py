@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
+from shoplens.environment import git_state
 from shoplens.errors import StudyError
 from shoplens.paths import read_json, root, write_json
-from shoplens.environment import git_state
 from shoplens.study.fingerprint import code_files, fingerprints
 from shoplens.study.plan import RunSpec, Study, choose, load_study, needed, parse_seeds
 from shoplens.study.schedule import assess

@@ -1,9 +1,11 @@
 """tolerances.yml as data: what each column of a table is, and how far two of its numbers may lie apart."""
 
+from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import fastjsonschema
 import numpy as np
 import pandas as pd
 
@@ -11,10 +13,9 @@ from shoplens.errors import StudyError
 from shoplens.paths import root
 from shoplens.strict_yaml import read_yaml
 
-ROLES = ("keys", "machine", "given", "noted", "derived")
-RULES = {"mean": {"of"}, "count": set(), "interval": {"of", "at_least"}, "within": {"of"}, "follows": {"of", "times"}}
-LIMITS = ("numerical", "statistical", "tables")     # what else than columns stands in tolerances.yml
+ROLES = ("keys", "machine", "given", "noted", "derived", "scores")
 NORMAL_95 = 1.96        # half the width of a 95 % interval, in standard errors
+SCHEMA = Path(__file__).with_name("tolerances_schema.yml")
 
 
 def numbers(column: pd.Series) -> np.ndarray:
@@ -26,8 +27,8 @@ def numbers(column: pd.Series) -> np.ndarray:
 class Tolerances:
     """What tolerances.yml says of one table.
 
-    roles: {column: one of ROLES, or "scores"}. rules: {column of scores: its rule}. relative, absolute: of the
-    numerical agreement. z: standard deviations of the statistical one. counts_as: {metric: share of n}.
+    roles: {column: one of ROLES}. rules: {column of scores: its rule}. relative, absolute: of the numerical agreement.
+    z: standard deviations of the statistical one. counts_as: {metric: share of n}.
     """
 
     roles: dict[str, str]
@@ -70,48 +71,35 @@ class Tolerances:
         return self.z * (high - low) * np.sqrt(p * (1 - p) / n)
 
 
-def _add(roles: dict[str, str], rules: dict[str, dict], section: dict, where: str) -> None:
-    """Take over one section's columns; StudyError for a key or a rule that is none and a column listed twice."""
-    unknown = set(section) - {*ROLES, "scores"}
-    if unknown:
-        raise StudyError(f"{where}: unknown key {', '.join(sorted(unknown))}; known: {', '.join(ROLES)}, scores")
-    listed = [(column, role) for role in ROLES for column in section.get(role) or ()]
-    listed += [(column, "scores") for column in section.get("scores") or ()]
-    for column, _ in listed:
-        if [name for name, _ in listed].count(column) > 1:
-            raise StudyError(f"{where}: column `{column}` is listed twice; leave it where it belongs")
-    roles.update(listed)
-    for column, rule in (section.get("scores") or {}).items():
-        name = rule.get("rule") if isinstance(rule, dict) else None
-        if name not in RULES:
-            raise StudyError(f"{where}: rule `{name}` of column `{column}` is none of: {', '.join(RULES)}")
-        missing = sorted(RULES[name] - set(rule))
-        if missing:
-            raise StudyError(f"{where}: rule `{name}` of column `{column}` needs `{missing[0]}`")
-        rules[column] = rule
-
-
 def load_tolerances(path: Path | None = None) -> dict:
     """Read tolerances.yml (default: at the root of the study); StudyError if it is not there, not YAML or not whole."""
     path = path or root() / "tolerances.yml"
     raw = read_yaml(path, "it says how closely results must agree, restore it from git")
-    needed = {"keys": list, "scores": dict, "numerical": dict, "statistical": dict}
-    for key, kind in needed.items():
-        if not isinstance(raw, dict) or not isinstance(raw.get(key), kind):
-            raise StudyError(f"{path.name}: `{key}:` is missing or not a {'list' if kind is list else 'mapping'}")
-    for section, key in (("numerical", "relative"), ("numerical", "absolute"), ("statistical", "z")):
-        if not isinstance(raw[section].get(key), int | float):
-            raise StudyError(f"{path.name}: {section} needs a number `{key}`, such as 1.0e-5")
-    return raw
+    schema = read_yaml(SCHEMA, "it says what tolerances.yml may hold, restore it from git")
+    try:
+        return fastjsonschema.compile(schema)(raw)
+    except fastjsonschema.JsonSchemaValueException as error:
+        place = ", ".join((path.name, *error.path[1:]))
+        remedy = error.definition.get("description", "see the comments in the file for what belongs there")
+        raise StudyError(f"{place}: {error.message.removeprefix(f'{error.name} ')}; {remedy}") from None
+
+
+def _roles(section: dict, place: str) -> dict[str, str]:
+    """{column: its role} of one section; StudyError for a column listed twice."""
+    listed = [(column, role) for role in ROLES for column in section.get(role) or ()]
+    for column, times in Counter(column for column, _ in listed).items():
+        if times > 1:
+            raise StudyError(f"{place}: column `{column}` is listed twice; leave it where it belongs")
+    return dict(listed)
 
 
 def tolerances_of(raw: dict, table: str) -> Tolerances:
-    """What `load_tolerances` read, for the table of that name (without .csv); StudyError as it says."""
-    roles: dict[str, str] = {}
-    rules: dict[str, dict] = {}
-    _add(roles, rules, {key: value for key, value in raw.items() if key not in LIMITS}, "tolerances.yml")
-    for pattern, section in (raw.get("tables") or {}).items():
-        if fnmatchcase(table, pattern):
-            _add(roles, rules, section, f"tolerances.yml, tables, {pattern}")
+    """What `load_tolerances` read, for the table of that name (without .csv); StudyError for a column listed twice."""
+    sections = {"tolerances.yml": raw} | {f"tolerances.yml, tables, {pattern}": section for pattern, section
+                                          in (raw.get("tables") or {}).items() if fnmatchcase(table, pattern)}
+    roles, rules = {}, {}
+    for place, section in sections.items():
+        roles |= _roles(section, place)
+        rules |= section.get("scores") or {}
     limits = raw["numerical"] | raw["statistical"]
     return Tolerances(roles, rules, limits["relative"], limits["absolute"], limits["z"], limits.get("counts_as") or {})

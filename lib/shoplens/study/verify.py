@@ -6,9 +6,10 @@ what the file says, and a cell is a number only where its column is declared as 
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,31 +31,37 @@ class Kind(IntEnum):
     FAILS = 3
 
 
-@dataclass
+class Finding(NamedTuple):
+    """What differs between two tables. text: a sentence about it, "" where numbers say enough. place, deviation,
+    allowed: of a number."""
+
+    kind: Kind
+    text: str = ""
+    place: str = ""
+    deviation: float = np.nan
+    allowed: float = np.nan
+
+    @property
+    def rank(self) -> tuple[Kind, float]:
+        """The larger, the farther from the reference."""
+        comparable = self.allowed > 0 and np.isfinite(self.deviation)
+        return self.kind, self.deviation / self.allowed if comparable else np.inf
+
+
 class Agreement:
     """What comparing one table found.
 
-    worst: (kind, deviation / allowed, deviation, allowed, where) of the number that differs most for what it may; NaN
-    where none differs. notes: verdicts and choices that differ. failures: whole sentences, one a cell, row or column.
+    kind: the weakest. worst: the number that differs most for what it may, None where none differs. notes: verdicts and
+    choices that differ. failures: whole sentences, one per cell, row or column.
     """
 
-    table: str
-    kind: Kind = Kind.BITWISE
-    worst: tuple = (Kind.BITWISE, 0.0, np.nan, np.nan, "")
-    notes: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def weaken(self, kind: Kind) -> None:
-        self.kind = max(self.kind, kind)
-
-    def fail(self, why: str) -> None:
-        self.kind = Kind.FAILS
-        self.failures.append(f"tables/{self.table}.csv: {why}")
-
-    def deviates(self, kind: Kind, deviation: float, allowed: float, where: str) -> None:
-        self.weaken(kind)
-        ratio = deviation / allowed if allowed > 0 and np.isfinite(deviation) else np.inf
-        self.worst = max(self.worst, (kind, ratio, deviation, allowed, where), key=lambda worst: worst[:2])
+    def __init__(self, table: str, found: list[Finding]):
+        self.table = table
+        self.kind = max((finding.kind for finding in found), default=Kind.BITWISE)
+        numeric = [finding for finding in found if finding.place]
+        self.worst = max(numeric, key=lambda finding: finding.rank, default=None)
+        self.notes = [f"{table}, {finding.text}" for finding in found if finding.text and finding.kind < Kind.FAILS]
+        self.failures = [f"tables/{table}.csv: {finding.text}" for finding in found if finding.kind is Kind.FAILS]
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -66,99 +73,67 @@ def read_table(path: Path) -> pd.DataFrame:
                          "make reproduce") from None
 
 
-def _of_seeds(table: pd.DataFrame, seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Rows of these seeds; all rows of a table that has none of them (a catalogue knows no seed but 0)."""
-    if "seed" not in table:
-        return table
-    asked = table["seed"].isin([str(seed) for seed in seeds])
-    return table[asked] if asked.any() else table
+def _by_keys(table: pd.DataFrame, keys: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
+    """Rows of these seeds, or all of a table that has none of them (a catalogue knows no seed but 0), with the tuple of
+    each row's keys as its index."""
+    if "seed" in table and table["seed"].isin(map(str, seeds)).any():
+        table = table[table["seed"].isin(map(str, seeds))]
+    rows = table[keys].itertuples(index=False, name=None)
+    return table.set_axis(pd.Index(rows, dtype=object, tupleize_cols=False))
 
 
-def _rows(table: pd.DataFrame, keys: list[str]) -> list[tuple]:
-    return list(table[keys].itertuples(index=False, name=None))
-
-
-def _labels(table: pd.DataFrame, keys: list[str]) -> list[str]:
+def _labels(table: pd.DataFrame, keys: list[str]) -> np.ndarray:
     """What to call each row: the keys in which the rows differ, `variant=bCNN; metric=ACC; k=1`."""
     telling = [key for key in keys if table[key].nunique() > 1] or keys
-    return ["; ".join(f"{k}={v}" for k, v in zip(telling, row, strict=True)) for row in _rows(table, telling)]
+    rows = table[telling].itertuples(index=False, name=None)
+    return np.array(["; ".join(f"{k}={cell}" for k, cell in zip(telling, row, strict=True)) for row in rows], object)
 
 
-def _same_columns(found: Agreement, reference: pd.DataFrame, yours: pd.DataFrame) -> bool:
-    for columns, other, said in ((reference, yours, "is missing from yours"), (yours, reference, "is new")):
-        absent = [column for column in columns if column not in other]
-        if absent:
-            found.fail(f"column {', '.join(absent)} {said}; another version of the study made one of the two")
-    return set(reference) == set(yours)
+def _in_columns(reference: pd.DataFrame, yours: pd.DataFrame) -> Iterator[Finding]:
+    """Columns that only one of the two tables has."""
+    for columns, other, fault in ((reference, yours, "is missing from yours"), (yours, reference, "is new")):
+        if absent := [column for column in columns if column not in other]:
+            yield Finding(Kind.FAILS, f"column {', '.join(absent)} {fault}; another version of the study made one of "
+                                      "the two")
 
 
-def _pair(found: Agreement, reference: pd.DataFrame, yours: pd.DataFrame, keys: list[str]):
-    """The rows both tables have, in the reference's order, as two tables; rows of one alone are failures.
-
-    StudyError if the keys do not tell the reference's rows apart.
-    """
-    theirs, own = _rows(reference, keys), _rows(yours, keys)
-    twice = [row for row, count in Counter(theirs).items() if count > 1]
-    if twice:
-        raise StudyError(f"tolerances.yml: keys do not tell the rows of tables/{found.table}.csv apart "
-                         f"({' '.join(twice[0])} stands there twice); declare another column as a key")
-    for row, count in Counter(own).items():
+def _in_rows(reference: pd.DataFrame, yours: pd.DataFrame, keys: list[str]) -> Iterator[Finding]:
+    """Rows that stand in yours more than once, and those that only one of the two tables has."""
+    for row, count in Counter(yours.index).items():
         if count > 1:
-            found.fail(f"{count} of your rows have the same keys ({' '.join(row)})")
-    place = {row: i for i, row in enumerate(own)}
-    known = set(theirs)
-    for label, row in zip(_labels(reference, keys), theirs, strict=True):
-        if row not in place:
-            found.fail(f"row {label} of the reference is missing from yours")
-    for label, row in zip(_labels(yours, keys), own, strict=True):
-        if row not in known:
-            found.fail(f"your row {label} is not in the reference")
-    both = [row for row in theirs if row in place]
-    return (reference[[row in place for row in theirs]].reset_index(drop=True),
-            yours.iloc[[place[row] for row in both]].reset_index(drop=True))
+            yield Finding(Kind.FAILS, f"{count} of your rows have the same keys ({' '.join(row)})")
+    for label in _labels(reference, keys)[~reference.index.isin(yours.index)]:
+        yield Finding(Kind.FAILS, f"row {label} of the reference is missing from yours")
+    for label in _labels(yours, keys)[~yours.index.isin(reference.index)]:
+        yield Finding(Kind.FAILS, f"your row {label} is not in the reference")
 
 
-def _compare_column(found: Agreement, column: str, reference: pd.DataFrame, yours: pd.DataFrame, labels: list[str],
-                    tolerances: Tolerances) -> None:
-    """Judge one column of two tables with the same rows."""
+def _in_cells(column: str, reference: pd.DataFrame, yours: pd.DataFrame, labels: np.ndarray,
+              tolerances: Tolerances) -> Iterator[Finding]:
+    """Cells of one column that differ, of two tables with the same rows."""
     role = tolerances.roles[column]
     different = (reference[column] != yours[column]).to_numpy()
-    if not different.any():
-        return
-    a, b = numbers(reference[column]), numbers(yours[column])
-    deviation = np.abs(a - b)
-    allowed = tolerances.near(a)
+    theirs = numbers(reference[column])
+    deviation, allowed = np.abs(theirs - numbers(yours[column])), tolerances.near(theirs)
     rounding = deviation <= allowed          # False for NaN: a cell without a number agrees as text or not at all
     if role == "scores" and (different & ~rounding).any():
-        allowed = np.where(rounding, allowed, _far(found, column, reference, yours, tolerances))
+        allowed = np.where(rounding, allowed, tolerances.far(column, reference, yours))
     for i in np.flatnonzero(different):
-        where = f"{labels[i]}: {column}" if labels[i] else column
-        both = f"reference {reference[column][i] or '(empty)'}, yours {yours[column][i] or '(empty)'}"
+        place = f"{labels[i]}: {column}" if labels[i] else column
+        both = f"reference {reference[column].iloc[i] or '(empty)'}, yours {yours[column].iloc[i] or '(empty)'}"
         if rounding[i]:
-            found.deviates(Kind.NUMERICAL, deviation[i], allowed[i], where)
-        elif role == "noted":
-            found.weaken(Kind.STATISTICAL)
-            found.notes.append(f"{found.table}, {where}: {both}")
-        elif role == "derived":
-            found.weaken(Kind.STATISTICAL)
-        elif role == "scores" and deviation[i] <= allowed[i]:
-            found.deviates(Kind.STATISTICAL, deviation[i], allowed[i], where)
+            yield Finding(Kind.NUMERICAL, "", place, deviation[i], allowed[i])
+        elif role in ("noted", "derived"):
+            yield Finding(Kind.STATISTICAL, f"{place}: {both}" if role == "noted" else "")
+        elif deviation[i] <= allowed[i]:
+            yield Finding(Kind.STATISTICAL, "", place, deviation[i], allowed[i])
         else:
-            found.deviates(Kind.FAILS, deviation[i], allowed[i], where)
-            found.fail(f"row {labels[i] or 1}, column {column}: {both}; "
-                       + _tolerance_said(role, deviation[i], allowed[i]))
+            why = _why(role, deviation[i], allowed[i])
+            yield Finding(Kind.FAILS, f"row {labels[i] or 1}, column {column}: {both}; {why}", place, deviation[i],
+                          allowed[i])
 
 
-def _far(found: Agreement, column: str, reference: pd.DataFrame, yours: pd.DataFrame, tolerances: Tolerances):
-    try:
-        return tolerances.far(column, reference, yours)
-    except KeyError as error:
-        raise StudyError(f"tolerances.yml: the rule of column `{column}` needs column {error}, which "
-                         f"tables/{found.table}.csv has not or which has no rule; give the table its own rule under "
-                         "`tables`") from None
-
-
-def _tolerance_said(role: str, deviation: float, allowed: float) -> str:
+def _why(role: str, deviation: float, allowed: float) -> str:
     if not np.isfinite(deviation):
         return "one of them is no finite number"
     if role == "given":
@@ -166,39 +141,61 @@ def _tolerance_said(role: str, deviation: float, allowed: float) -> str:
     return f"they differ by {deviation:.3g}, tolerance {allowed:.3g}"
 
 
-def compare_tables(name: str, reference: Path, yours: Path, tolerances: Tolerances,
-                   seeds: tuple[int, ...] = (0,)) -> Agreement:
-    """Compare two CSV files, the rows of `seeds` only where they hold several.
-
-    A bad table of the user's is a failure in the answer. StudyError where tolerances.yml says nothing of a column and
-    where the reference cannot be read.
-    """
-    found = Agreement(name)
-    if not yours.exists():
-        found.fail("the reference has it and you have not; make reproduce, or make status to see which run failed")
-        return found
-    if reference.read_bytes() == yours.read_bytes():
-        return found
+def _findings(name: str, reference: Path, yours: Path, tolerances: Tolerances,
+              seeds: tuple[int, ...]) -> Iterator[Finding]:
+    """What differs between two CSV files; see `compare_tables`."""
     theirs = read_table(reference)
     try:
         own = read_table(yours)
     except StudyError as error:
-        found.fail(str(error))
-        return found
-    if not _same_columns(found, theirs, own):
-        return found
-    unknown = [column for column in theirs if column not in tolerances.roles]
-    if unknown:
+        yield Finding(Kind.FAILS, str(error))
+        return
+    if set(theirs) != set(own):
+        yield from _in_columns(theirs, own)
+        return
+    if unknown := [column for column in theirs if column not in tolerances.roles]:
         raise StudyError(f"tolerances.yml does not say what column `{unknown[0]}` of tables/{name}.csv is; "
                          "add it to keys, machine, given, noted, derived or scores")
     keys = [column for column in theirs if tolerances.roles[column] == "keys"]
-    theirs, own = _pair(found, _of_seeds(theirs, seeds), _of_seeds(own, seeds), keys)
-    found.weaken(Kind.NUMERICAL)        # not the same bytes, were it only the order of rows or a time
+    theirs, own = (_by_keys(table, keys, seeds) for table in (theirs, own))
+    twice = theirs.index[theirs.index.duplicated(keep=False)]
+    if len(twice):
+        raise StudyError(f"tolerances.yml: keys do not tell the rows of tables/{name}.csv apart "
+                         f"({' '.join(twice[0])} stands there twice); declare another column as a key")
+    yield Finding(Kind.NUMERICAL)       # not the same bytes, were it only the order of rows or a time
+    yield from _in_rows(theirs, own, keys)
+    theirs = theirs[theirs.index.isin(own.index)]
+    own = own[~own.index.duplicated(keep="last")].reindex(theirs.index)
     labels = _labels(theirs, keys)
     for column in theirs:
-        if tolerances.roles[column] not in ("keys", "machine"):
-            _compare_column(found, column, theirs, own, labels, tolerances)
-    return found
+        if tolerances.roles[column] in ("keys", "machine"):
+            continue
+        try:
+            yield from _in_cells(column, theirs, own, labels, tolerances)
+        except KeyError as error:
+            raise StudyError(f"tolerances.yml: the rule of column `{column}` needs column {error}, which "
+                             f"tables/{name}.csv has not or which has no rule; give the table its own rule under "
+                             "`tables`") from None
+
+
+def compare_tables(name: str, reference: Path, yours: Path | None, tolerances: Tolerances,
+                   seeds: tuple[int, ...] = (0,)) -> Agreement:
+    """Compare two CSV files, the rows of `seeds` only where they hold several. yours: None where there is none.
+
+    A bad table of the user's is a failure in the answer. StudyError where tolerances.yml says nothing of a column or
+    its keys do not tell the rows apart, and where the reference cannot be read.
+    """
+    if yours is None:
+        return Agreement(name, [Finding(Kind.FAILS, "the reference has it and you have not; make reproduce, or make "
+                                                    "status to see which run failed")])
+    if reference.read_bytes() == yours.read_bytes():
+        return Agreement(name, [])
+    return Agreement(name, list(_findings(name, reference, yours, tolerances, seeds)))
+
+
+def _tables(folder: Path) -> dict[str, Path]:
+    """Table name → file, by name."""
+    return dict(sorted((path.stem, path) for path in (folder / "tables").glob("*.csv")))
 
 
 def _owners(runs: dict[str, RunSpec]) -> dict[str, str]:
@@ -207,54 +204,46 @@ def _owners(runs: dict[str, RunSpec]) -> dict[str, str]:
             if output.startswith("tables/")}
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(path.stem for path in (folder / "tables").glob("*.csv"))
-
-
-def _check_folders(reference: Path, yours: Path) -> None:
+def _check_folders(dataset: str, profile: str, reference: dict[str, Path], yours: dict[str, Path]) -> None:
     """StudyError, with what to do, unless both hold tables."""
-    dataset, profile = yours.parts[-2:]
-    here = f"DATASET={dataset} PROFILE={profile}"
-    if not _names(reference):
+    if not reference:
         accepted = root() / "results" / "reference"
         there = sorted({str(path.parents[1].relative_to(accepted)) for path in accepted.glob("*/*/tables/*.csv")})
         raise StudyError(f"there is no reference for {dataset}/{profile}; give DATASET= and PROFILE= one that has one: "
                          f"{', '.join(there) or 'none'} (make accept-reference turns finished runs into one)")
-    if not _names(yours):
-        raise StudyError(f"there are no tables in results/{dataset}/{profile}/tables; make reproduce {here} first")
+    if not yours:
+        raise StudyError(f"there are no tables in results/{dataset}/{profile}/tables; make reproduce "
+                         f"DATASET={dataset} PROFILE={profile} first")
 
 
-def _averages_more(reference: Path, yours: Path, seeds: tuple[int, ...]) -> bool:
+def _of_other_seeds(names: list[str], dataset: str, profile: str, owners: dict[str, str]) -> set[str]:
+    """Tables that runs write for other seeds than those of `owners`.
+
+    A table that no run of study.yml writes any more is none of them: that yours lacks it has to be seen.
+    """
+    seeds = {0} | {int(number) for name in names for number in re.findall(r"-s(\d+)", name)}
+    return set(names) & set(_owners(load_study().plan(dataset, profile, tuple(sorted(seeds))))) - set(owners)
+
+
+def _averages_more(reference: Path, yours: Path | None, seeds: tuple[int, ...]) -> bool:
     """Whether a table of the reference averages over more seeds than asked for (and is not simply equal)."""
-    if yours.exists() and yours.read_bytes() == reference.read_bytes():
+    if yours and yours.read_bytes() == reference.read_bytes():
         return False
     table = read_table(reference)
     return "seeds" in table and numbers(table["seeds"]).max() > len(seeds)
 
 
-def _of_other_seeds(names: list[str], owners: dict[str, str], seeds: tuple[int, ...], reference: Path,
-                    yours: Path) -> list[str]:
-    """Those of the reference's tables that belong to, or average over, seeds that were not asked for.
-
-    A table that no run of study.yml writes any more is none of them: that yours lacks it has to be seen.
-    """
-    dataset, profile = yours.parts[-2:]
-    named = {int(number) for name in names for number in re.findall(r"-s(\d+)", name)}
-    of_any_seed = _owners(load_study().plan(dataset, profile, tuple(sorted({0, *named, *seeds}))))
-    return [name for name in names if name in of_any_seed and name not in owners or _averages_more(
-        reference / "tables" / f"{name}.csv", yours / "tables" / f"{name}.csv", seeds)]
-
-
 def _print_agreements(agreements: list[Agreement]) -> None:
-    """A line a table, then what differs in words, then what fails."""
+    """One line per table, then what differs in words, then what fails."""
     width = max(len(found.table) for found in agreements)
     print(f"  {'table':<{width}}  {'agreement':<11}  {'worst':>8}  {'allowed':>8}  where")
     for found in agreements:
-        kind, _, deviation, allowed, where = found.worst
-        worst = [f"{number:.2g}" if np.isfinite(number) else "" for number in (deviation, allowed)]
-        if found.kind is Kind.FAILS and kind is not Kind.FAILS:
-            worst, where = ["", ""], "see FAILS below"
-        columns = (f"{found.table:<{width}}", f"{found.kind.name.lower():<11}", *(f"{w:>8}" for w in worst), where)
+        figures, where = ["", ""], "see FAILS below" if found.kind is Kind.FAILS else ""
+        if found.worst and (found.kind is not Kind.FAILS or found.worst.kind == Kind.FAILS):
+            figures = [f"{number:.2g}" if np.isfinite(number) else ""
+                       for number in (found.worst.deviation, found.worst.allowed)]
+            where = found.worst.place
+        columns = (f"{found.table:<{width}}", f"{found.kind.name.lower():<11}", *(f"{f:>8}" for f in figures), where)
         print("  " + "  ".join(columns).rstrip())
     for found in agreements:
         for note in found.notes:
@@ -270,8 +259,8 @@ def _print_summary(where: str, agreements: list[Agreement]) -> Kind:
     """The last line; the weakest kind of all tables."""
     counts = Counter(found.kind for found in agreements)
     weakest = max(counts)
-    said = ", ".join(f"{counts[kind]} {kind.name.lower()}" for kind in Kind if counts[kind])
-    print(f"{where}: {'FAILS' if weakest is Kind.FAILS else f'{weakest.name.lower()} agreement'} ({said})")
+    numbers_of = ", ".join(f"{counts[kind]} {kind.name.lower()}" for kind in Kind if counts[kind])
+    print(f"{where}: {'FAILS' if weakest is Kind.FAILS else f'{weakest.name.lower()} agreement'} ({numbers_of})")
     return weakest
 
 
@@ -285,24 +274,28 @@ def verify(dataset: str, profile: str, seeds: str, run_id: str = "") -> int:
     runs = study.plan(dataset, profile, asked)
     asked = asked or study.seeds[profile]
     owners = _owners(runs)
-    reference, yours = root() / "results" / "reference" / dataset / profile, results_dir(dataset, profile)
-    _check_folders(reference, yours)
-    accepted, made = _names(reference), _names(yours)
+    reference = _tables(root() / "results" / "reference" / dataset / profile)
+    yours = _tables(results_dir(dataset, profile))
+    _check_folders(dataset, profile, reference, yours)
     if run_id:
         choose(runs, run_id)
-        accepted, made = ([name for name in names if owners.get(name) == run_id] for names in (accepted, made))
-    left_out = _of_other_seeds(accepted, owners, asked, reference, yours)
+    accepted, made = ([name for name in tables if not run_id or owners.get(name) == run_id]
+                      for tables in (reference, yours))
+    others = _of_other_seeds(accepted, dataset, profile, owners)
+    left_out = [name for name in accepted
+                if name in others or _averages_more(reference[name], yours.get(name), asked)]
     names = [name for name in accepted if name not in left_out]
     if not names:
         raise StudyError(f"the reference for {dataset}/{profile} has no table of {run_id or 'any run'} with "
-                         f"SEEDS=\"{seeds}\"; it has: {', '.join(_names(reference))}")
+                         f"SEEDS=\"{seeds}\"; it has: {', '.join(reference)}")
     raw = load_tolerances()
-    agreements = [compare_tables(name, *(folder / "tables" / f"{name}.csv" for folder in (reference, yours)),
-                                 tolerances_of(raw, name), asked) for name in names]
+    agreements = [compare_tables(name, reference[name], yours.get(name), tolerances_of(raw, name), asked)
+                  for name in names]
     print(f"results/{dataset}/{profile} against results/reference/{dataset}/{profile}")
     _print_agreements(agreements)
-    for said, some in (("no reference for", [name for name in made if name not in accepted]),
-                       (f'left out, of other seeds than SEEDS="{seeds}"', left_out)):
-        if some:
-            print(f"{said}: {', '.join(some)}")
+    not_compared = {"no reference for": [name for name in made if name not in accepted],
+                    f'left out, of other seeds than SEEDS="{seeds}"': left_out}
+    for why, tables in not_compared.items():
+        if tables:
+            print(f"{why}: {', '.join(tables)}")
     return int(_print_summary(f"{dataset}/{profile}", agreements) is Kind.FAILS)
