@@ -211,13 +211,13 @@ def test_undeclared_column_and_ambiguous_keys_say_what_to_do(compared):
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda raw: raw["given"].append("value"), "column `value` is listed twice"),
-    (lambda raw: raw["scores"].update(value={"rule": "median"}), "scores, value, rule: 'median' is not one of"),
-    (lambda raw: raw["scores"].update(value={"rule": "mean"}), "scores, value: 'of' is a required property; rule"),
-    (lambda raw: raw.pop("keys"), "tolerances.yml: 'keys' is a required property"),
-    (lambda raw: raw.update(keys="n"), "keys: 'n' is not of type 'array'.*; write a list of columns"),
-    (lambda raw: raw.update(ignored=[]), "'ignored' was unexpected.; see the comments in the file"),
-    (lambda raw: raw["numerical"].update(relative="1e-5"), "numerical, relative: '1e-5' is not .*; write a number"),
-    (lambda raw: raw["tables"].update(fig5={"score": {}}), "tables, fig5: .* .'score' was unexpected.; keep to keys"),
+    (lambda raw: raw["scores"].update(value={"rule": "median"}), "scores, value, rule: 'median' must be one of"),
+    (lambda raw: raw["scores"].update(value={"rule": "mean"}), "scores, value: must contain \\['of'\\] properties; rule"),
+    (lambda raw: raw.pop("keys"), "tolerances.yml: must contain \\['keys'\\] properties"),
+    (lambda raw: raw.update(keys="n"), "keys: 'n' must be array; write a list of columns"),
+    (lambda raw: raw.update(ignored=[]), "not contain {'ignored'} properties; see the comments in the file"),
+    (lambda raw: raw["numerical"].update(relative="1e-5"), "1e-5 is text to YAML, not a number; write 1.0e-5"),
+    (lambda raw: raw["tables"].update(fig5={"score": {}}), "tables, fig5: .* {'score'} properties; keep to keys"),
 ])  # fmt: skip
 def test_mistakes_in_tolerances(tmp_path, change, message):
     raw = yaml.safe_load((REPOSITORY / "tolerances.yml").read_text())

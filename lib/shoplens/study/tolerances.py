@@ -15,7 +15,7 @@ from shoplens.strict_yaml import read_yaml
 
 ROLES = ("keys", "machine", "given", "noted", "derived", "scores")
 NORMAL_95 = 1.96        # half the width of a 95 % interval, in standard errors
-SCHEMA = Path(__file__).with_name("tolerances_schema.yml")
+SCHEMA = Path(__file__).with_name("tolerances.schema.yml")
 
 
 def numbers(column: pd.Series) -> np.ndarray:
@@ -81,7 +81,8 @@ def load_tolerances(path: Path | None = None) -> dict:
     except fastjsonschema.JsonSchemaValueException as error:
         place = ", ".join((path.name, *error.path[1:]))
         remedy = error.definition.get("description", "see the comments in the file for what belongs there")
-        raise StudyError(f"{place}: {error.message.removeprefix(f'{error.name} ')}; {remedy}") from None
+        found = "" if isinstance(error.value, dict | list) else f"{error.value!r} "
+        raise StudyError(f"{place}: {found}{error.message.removeprefix(f'{error.name} ')}; {remedy}") from None
 
 
 def _roles(section: dict, place: str) -> dict[str, str]:
