@@ -94,7 +94,7 @@ status: env ## which runs are done, stale (and why), failed or running, and the 
 	@$(PY) -m shoplens.study status $(HERE) --seeds "$(SEEDS)"
 
 test: env ## all tests; with STUDY_DATA and STUDY_WEIGHTS those on real data too
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 bench: env ## speed and memory of input, training, MCR, search and learning beside what one would use instead
 	@$(PY) -m benchmarks --dataset "$(DATASET)"
