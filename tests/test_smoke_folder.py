@@ -9,7 +9,7 @@ from smoke import copy_of_sources, edit_study, make, metrics_of, reproduce
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The study and sixty pictures of three leaves, told apart by their colours: there is something to learn."""
+    """The study and sixty pictures of three leaves, distinguished by their colours: there is something to learn."""
     root = copy_of_sources(tmp_path_factory.mktemp("study"))
     rng, folder = np.random.default_rng(0), root / "data" / "folder"
     (folder / "images").mkdir(parents=True)
