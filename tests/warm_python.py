@@ -5,9 +5,9 @@ longer than the run itself. `warm_python` starts one process that imports them o
 `make PYTHON=...`. For every `command -m module`, that process forks a child, which gets the command's folder,
 environment and streams; signals are passed on, and the command ends as the child does.
 
-Numbers are those of a plain interpreter as long as there is no thread and no random state before the fork: the process
-has one thread per library (OMP_NUM_THREADS=1) and only imports, nothing of the study itself. A command that wants
-another number of threads, or anything but a module, becomes the real interpreter.
+Numbers are those of a plain interpreter, because the process has one thread (OMP_NUM_THREADS=1), only imports, and
+imports nothing of the study. A command that wants another number of threads, or anything but a module, becomes the real
+interpreter.
 """
 
 import atexit
@@ -81,6 +81,9 @@ def _run(request: list, streams: list[int]) -> int:
     os.environ.update(environment)
     sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = ["-m", *arguments]
+    # What nobody seeded must differ from process to process, as it does where each starts anew.
+    sys.modules["torch"].default_generator.seed()
+    sys.modules["numpy"].random.seed()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
