@@ -114,19 +114,15 @@ def advice(gpu_gib: float, memory_gib: float) -> str:
 
 def describe() -> None:
     """Print the packages, the machine, the profile it suits and what lies in the folders of data and weights."""
-    import faiss
-    import psutil
     import torch
-    import torchvision
 
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    memory = psutil.virtual_memory().total / 2**30
-    print(f"python {platform.python_version()} · torch {torch.__version__} · torchvision {torchvision.__version__} · "
-          f"faiss {faiss.__version__} (sees {faiss.get_num_gpus() if hasattr(faiss, 'get_num_gpus') else 0} GPUs)")
+    machine = hardware()
+    print(" · ".join(f"{name} {version}" for name, version in versions().items()))
     print("k-means, search, backward pass and torchvision's compiled code: right")
     print(f"device: {', '.join(f'{g.name} {g.total_memory / 2**30:.0f} GiB' for g in gpus) or 'CPU'} · "
-          f"{os.cpu_count()} cores · {memory:.0f} GiB memory")
-    print("suits", advice(max((g.total_memory / 2**30 for g in gpus), default=0.0), memory))
+          f"{machine['cores']} cores · {machine['memory_gib']:.0f} GiB memory")
+    print("suits", advice(max((g.total_memory / 2**30 for g in gpus), default=0.0), machine["memory_gib"]))
     for what, folder in (("raw data", paths.data_dir()), ("weights", paths.weights_dir())):
         held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
         print(f"{what}: {', '.join(held) or 'none at hand'}")

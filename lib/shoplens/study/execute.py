@@ -1,6 +1,5 @@
 """Executes one run through papermill, in a kernel of this interpreter, one attempt at a time."""
 
-import fcntl
 import json
 import os
 import re
@@ -13,12 +12,12 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 from shoplens import environment
 from shoplens.errors import StudyError
 from shoplens.paths import root, write_json
 from shoplens.study.fingerprint import code_files
+from shoplens.study.notebook_run import try_lock
 from shoplens.study.parameters import check_used
 from shoplens.study.plan import RunSpec
 from shoplens.study.publish import check_outputs, publish, stopped_in, withdraw, work_folder
@@ -27,22 +26,9 @@ from shoplens.study.publish import check_outputs, publish, stopped_in, withdraw,
 PROGRESS = re.compile(r"\s*epoch\b", re.I)
 
 
-def lock_file(run: RunSpec) -> Path:
-    """File that a process locks for as long as it executes the run."""
-    return run.results / ".staging" / f"{run.id}.lock"
-
-
-def _kernel_lock(run: RunSpec) -> Path:
-    return run.results / ".staging" / f"{run.id}.kernel.lock"
-
-
-def _lock(file: TextIO) -> bool:
-    """Lock an open file; False where another process holds it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def lock_file(run: RunSpec, holder: str = "") -> Path:
+    """File that a process locks for as long as it executes the run; with holder ".kernel" that of its kernel."""
+    return run.results / ".staging" / f"{run.id}{holder}.lock"
 
 
 def is_locked(path: Path) -> bool:
@@ -50,28 +36,21 @@ def is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     with open(path) as file:
-        return not _lock(file)
+        return not try_lock(file)
 
 
 @contextmanager
 def locked(run: RunSpec, wait_s: float):
     """Hold the lock of a run, once no earlier attempt and none of its kernels is alive; StudyError after
     `wait_s` seconds."""
-
-    def holder() -> str:
-        """Who still executes the run; "" once the lock is ours."""
-        if not _lock(file):
-            file.seek(0)
-            return f"process {file.read().strip() or 'unknown'}"
-        return "the kernel of an earlier attempt" if is_locked(_kernel_lock(run)) else ""
-
     lock_file(run).parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
     with open(lock_file(run), "a+") as file:
-        while who := holder():
+        while not try_lock(file) or is_locked(lock_file(run, ".kernel")):
             if time.monotonic() > deadline:
-                raise StudyError(
-                    f"{who} is still executing {run.id} of {run.dataset}/{run.profile}; wait or stop it")
+                file.seek(0)
+                raise StudyError(f"process {file.read() or 'unknown'} is still executing {run.id} of "
+                                 f"{run.dataset}/{run.profile}, or the kernel it started is; wait or stop it")
             time.sleep(0.2)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -116,7 +95,7 @@ def _kernel_environment(run: RunSpec, fingerprint: str) -> dict[str, str]:
         "SHOPLENS_STAGING": str(work / "files"),
         "SHOPLENS_CHECKPOINTS": str(run.results / "checkpoints" / f"{run.id}-{fingerprint[:12]}"),
         "SHOPLENS_INPUTS": json.dumps(run.inputs),
-        "SHOPLENS_KERNEL_LOCK": str(_kernel_lock(run)),
+        "SHOPLENS_KERNEL_LOCK": str(lock_file(run, ".kernel")),
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "PYTHONHASHSEED": "0",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -147,18 +126,12 @@ def _run_notebook(run: RunSpec, fingerprint: str) -> None:
     )
 
 
-@contextmanager
-def _measured(record: dict):
-    """Write into a record what the block took: wall and CPU seconds, and the memory of the largest process."""
-    clock, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    try:
-        yield
-    finally:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        record["wall_s"] = round(time.monotonic() - clock, 1)
-        record["cpu_s"] = round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1)
-        # KiB on Linux, bytes on macOS.
-        record["peak_memory_mib"] = round(used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+def _taken(since: float) -> dict[str, float]:
+    """What the kernel took: wall and CPU seconds, and the memory of its largest process."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    unit = 2**20 if sys.platform == "darwin" else 2**10     # macOS counts bytes, Linux KiB
+    return {"wall_s": round(time.monotonic() - since, 1), "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+            "peak_memory_mib": round(used.ru_maxrss / unit)}
 
 
 def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
@@ -177,24 +150,18 @@ def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
     failed.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(executed if executed.exists() else run.notebook, failed)
     write_json(run.record_file, record | {"status": "failed", "error": reason, "cell": cell})
+    shutil.rmtree(work_folder(run), ignore_errors=True)
     where = f" in the cell `{cell}`" if cell else ""
     return f"{run.id} failed{where}: {reason} (see {failed.relative_to(root())})"
 
 
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _stop_without(process: int) -> None:
+def _end_with(process: int) -> None:
     """End this run, as Ctrl-C would, once that process is gone: a killed make cannot tell its runs itself."""
     import psutil
 
-    def watch() -> None:
-        while psutil.pid_exists(process):
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
+    while psutil.pid_exists(process):
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def num_processes() -> int:
@@ -213,13 +180,12 @@ def execute(run: RunSpec, made_from: dict, inputs: dict[str, str]) -> str | None
     """
     check_used(run.notebook)
     processes = num_processes()
-    signal.signal(signal.SIGTERM, _stop)
-    if os.environ.get("SHOPLENS_PARENT"):
-        _stop_without(int(os.environ["SHOPLENS_PARENT"]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if parent := os.environ.get("SHOPLENS_PARENT"):
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     withdraw(run)
-    work = work_folder(run)
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "files").mkdir(parents=True)
+    shutil.rmtree(work_folder(run), ignore_errors=True)
+    (work_folder(run) / "files").mkdir(parents=True)
     record = {
         "run": run.id, "dataset": run.dataset, "profile": run.profile, "seed": run.seed,
         "notebook": run.notebook.relative_to(root()).as_posix(), "parameters": run.parameters(),
@@ -229,18 +195,14 @@ def execute(run: RunSpec, made_from: dict, inputs: dict[str, str]) -> str | None
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     say(f"[{run.id}] running for {run.dataset}/{run.profile}")
+    started = time.monotonic()
     try:
-        with _measured(record):
-            _run_notebook(run, made_from["fingerprint"])
+        _run_notebook(run, made_from["fingerprint"])
         finished = check_outputs(run)
     except BaseException as error:
-        line = _fail(run, record, error)
-        shutil.rmtree(work, ignore_errors=True)
-        return line
-    record["hardware"] |= finished["hardware"]
-    record |= {"metrics": finished["metrics"], "provenance": finished["provenance"]}
-    record["precision"] = finished["provenance"].get("precision")
-    record["finished"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return _fail(run, record | _taken(started), error)
+    finished["hardware"] = record["hardware"] | finished["hardware"]
+    record |= _taken(started) | finished | {"finished": datetime.now(UTC).isoformat(timespec="milliseconds")}
     publish(run, record)
     say(f"[{run.id}] done in {record['wall_s']:.0f} s, {record['peak_memory_mib']} MiB at most")
     return None

@@ -71,14 +71,13 @@ def closure(names: set[str]) -> dict[str, Module]:
     found: dict[str, Module] = {}
     pending = list(names)
     while pending:
-        parts = pending.pop().split(".")
-        if parts[0] != PACKAGE:
+        name = pending.pop()
+        if name in found or name.split(".")[0] != PACKAGE:
             continue
-        for name in (".".join(parts[:i]) for i in range(1, len(parts) + 1)):
-            file = None if name in found else module_file(name)
-            if file:
-                found[name] = _module(name, file, file.read_text(encoding="utf-8"))
-                pending += found[name].imports
+        if file := module_file(name):
+            found[name] = _module(name, file, file.read_text(encoding="utf-8"))
+            pending += found[name].imports
+        pending.append(name.rpartition(".")[0])
     return dict(sorted(found.items()))
 
 
@@ -95,12 +94,11 @@ def _source_modules(dataset: str) -> set[str]:
     file = module_file(name)
     if file is None:
         raise StudyError(f"dataset {dataset} has no lib/shoplens/data/sources/{dataset}.py")
-    if file.name != "__init__.py":
-        return {name}
-    return {name} | {f"{name}.{path.stem}" for path in file.parent.glob("*.py") if path.stem != "__init__"}
+    inside = file.parent.glob("*.py") if file.name == "__init__.py" else ()
+    return {name} | {f"{name}.{path.stem}" for path in inside if path != file}
 
 
-def notebook_code(path: Path) -> tuple[str, set[str]]:
+def _notebook_code(path: Path) -> tuple[str, set[str]]:
     """Hash of a notebook's code cells and the dotted names they import. The parameters cell is left out: its values
     are components of their own."""
     parts, names = [], set()
@@ -108,11 +106,8 @@ def notebook_code(path: Path) -> tuple[str, set[str]]:
         if "parameters" in cell.tags:
             continue
         tree = parse_cell(cell.source)
-        if tree is not None:
-            names |= _imports(tree)
-        else:
-            names |= set(re.findall(r"^\s*(?:from|import)\s+(\w[\w.]*)", cell.source, re.M))
-        text = cell.source if tree is None or has_magic(cell.source) else code_text(tree)
+        names |= _imports(tree) if tree else set(re.findall(r"^\s*(?:from|import)\s+(\w[\w.]*)", cell.source, re.M))
+        text = code_text(tree) if tree and not has_magic(cell.source) else cell.source
         parts.append(f"{sorted(cell.tags)} {text}")
     return short_hash("\n\n".join(parts)), names
 
@@ -120,7 +115,7 @@ def notebook_code(path: Path) -> tuple[str, set[str]]:
 def _code(run: RunSpec) -> tuple[str, set[str], dict[str, Module]]:
     """Hash of a run's notebook, the dotted names that it and, where it prepares the data, its source import, and the
     modules these reach."""
-    code, names = notebook_code(run.notebook)
+    code, names = _notebook_code(run.notebook)
     names |= _source_modules(run.dataset) if run.sources else set()
     return code, names, closure(names)
 

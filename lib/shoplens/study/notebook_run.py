@@ -5,22 +5,45 @@ opened by hand in Lab writes to results/<dataset>/<profile>/scratch/<run>/ inste
 for a result.
 """
 
+import csv
 import fcntl
 import json
 import math
 import os
-import platform
 import re
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 from shoplens.paths import read_json, results_dir, root, write_json
 
 NOT_A_RESULT = {"smoke": "SMOKE: not a result"}
 FOLDERS = ("tables", "figures", "artefacts")
 FINISHED = "finished.json"
+
+
+def try_lock(file: TextIO) -> bool:
+    """Lock an open file until it is closed here and in every process forked meanwhile; False where it is locked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def rows_without_value(path: Path) -> int:
+    """Rows of a CSV whose `value` is missing or not finite; text is neither."""
+
+    def bad(text: str) -> bool:
+        try:
+            return not math.isfinite(float(text))
+        except ValueError:
+            return not text
+
+    with open(path, newline="", encoding="utf-8") as file:
+        return sum(bad(row["value"]) for row in csv.DictReader(file) if "value" in row)
 
 
 def _device() -> dict[str, object]:
@@ -37,20 +60,6 @@ def _device() -> dict[str, object]:
     }
 
 
-def _hold_kernel_lock() -> object | None:
-    """Lock that a kernel, and any process forked from it, holds until it is gone: the next attempt waits for it."""
-    name = os.environ.get("SHOPLENS_KERNEL_LOCK")
-    if not name:
-        return None
-    file = open(name, "w")  # noqa: SIM115 - held for the life of the kernel
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise RuntimeError("start_run was called twice in one kernel, or another kernel trains this run") from None
-    return file
-
-
 class Run:
     """One run as its notebook sees it; made by `start_run`."""
 
@@ -64,10 +73,17 @@ class Run:
         self._checkpoint = Path(os.environ.get("SHOPLENS_CHECKPOINTS") or self._folder / "checkpoints")
         if self.by_hand:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._inputs = json.loads(os.environ.get("SHOPLENS_INPUTS") or "{}")
+            self._earlier = [path.stem for path in sorted((self.results / "notebooks").glob("*.ipynb"))]
+        else:
+            inputs = json.loads(os.environ.get("SHOPLENS_INPUTS") or "{}")
+            self._earlier = [run_id for group in inputs.values() for run_id in group]
         self._metrics: list[dict] = []
         self._provenance: dict[str, object] = {}
-        self._lock = _hold_kernel_lock()
+        # Held, also by any process forked from this kernel, until it is gone: the next attempt waits for it.
+        lock = os.environ.get("SHOPLENS_KERNEL_LOCK")
+        self._lock = lock and open(lock, "w")  # noqa: SIM115 - for the life of the kernel
+        if self._lock and not try_lock(self._lock):
+            raise RuntimeError("start_run was called twice in one kernel, or another kernel trains this run")
 
     def path(self, name: str) -> Path:
         """Where to write an output such as "figures/x.png"; its folder is made.
@@ -95,19 +111,11 @@ class Run:
     def inputs(self, name: str) -> list[str]:
         """Ids of the runs that study.yml's input `name` stands for: one, or one per seed; none where this dataset
         has no such run. By hand: whatever has been published."""
-        if not self.by_hand:
-            return self._inputs.get(name, [])
-        return _runs_of(name, self._earlier())
+        return _runs_of(name, self._earlier)
 
     def made_by(self, notebook: str) -> list[str]:
         """Ids of the inputs made by a notebook such as "09_rank_based_learning", in the order of study.yml's inputs."""
-        return [i for i in self._earlier() if Path(self.record(i)["notebook"]).stem == notebook]
-
-    def _earlier(self) -> list[str]:
-        """Ids of all runs that may be read: the inputs; by hand, whatever has been published."""
-        if self.by_hand:
-            return [path.stem for path in sorted((self.results / "notebooks").glob("*.ipynb"))]
-        return [i for group in self._inputs.values() for i in group]
+        return [run_id for run_id in self._earlier if Path(self.record(run_id)["notebook"]).stem == notebook]
 
     def input(self, name: str, artefact: str, read_by: str = "") -> Path:
         """An artefact of an earlier run: `run.input("01_catalogue", "catalogue")`. Of several seeds the first counts.
@@ -116,12 +124,12 @@ class Run:
         stands for `name` here. FileNotFoundError with the command that makes it; KeyError if study.yml does not list it
         as an input.
         """
-        if read_by:
-            ids = _runs_of(name, self.record(read_by)["inputs"])
-            if not ids:
-                raise KeyError(f"{name} was not among the inputs of run {read_by}")
-            return self._existing(f"artefacts/{ids[0]}/{artefact}", ids[0])
-        return self.artefact_of(next(iter(self.inputs(name)), name), artefact)
+        if not read_by:
+            return self.artefact_of(next(iter(self.inputs(name)), name), artefact)
+        ids = _runs_of(name, self.record(read_by)["inputs"])
+        if not ids:
+            raise KeyError(f"{name} was not among the inputs of run {read_by}")
+        return self._existing(f"artefacts/{ids[0]}/{artefact}", ids[0])
 
     def artefact_of(self, run_id: str, artefact: str) -> Path:
         """An artefact of one of the runs that an input stands for; errors as for `input`."""
@@ -133,23 +141,21 @@ class Run:
 
         return pd.read_csv(self._existing(f"tables/{run_id}.csv", self._listed(run_id)))
 
+    def record(self, run_id: str) -> dict:
+        """The record of an earlier run: parameters, metrics, provenance, wall seconds; FileNotFoundError as `input`."""
+        return read_json(self._existing(f"runs/{run_id}.json", run_id))
+
     def _listed(self, run_id: str) -> str:
-        if not self.by_hand and run_id not in self._earlier():
+        if not self.by_hand and run_id not in self._earlier:
             raise KeyError(f"{run_id} is not among the inputs of run {self.id} in study.yml; add it there")
         return run_id
 
     def _existing(self, file: str, run_id: str) -> Path:
         path = self.results / file
         if not path.exists():
-            raise FileNotFoundError(
-                f"{path} is missing; make it with: "
-                f"make reproduce RUN={run_id} DATASET={self.dataset} PROFILE={self.profile}"
-            )
+            raise FileNotFoundError(f"{path} is missing; make it with: "
+                                    f"make reproduce RUN={run_id} DATASET={self.dataset} PROFILE={self.profile}")
         return path
-
-    def record(self, run_id: str) -> dict:
-        """The record of an earlier run: parameters, metrics, provenance, wall seconds; FileNotFoundError as `input`."""
-        return read_json(self._existing(f"runs/{run_id}.json", run_id))
 
     def metric(self, name: str, value: float, **labels: object) -> None:
         """Keep a number for the run's record, e.g. `run.metric("acc", 0.81, k=1, split="test")`; ValueError for
@@ -172,12 +178,10 @@ class Run:
         """
         if df.empty:
             raise ValueError(f"table {name} is empty")
-        if "value" in df.columns:
-            wrong = df[~df["value"].map(lambda v: isinstance(v, str) or (v is not None and math.isfinite(v)))]
-            if len(wrong):
-                raise ValueError(f"table {name} holds no finite value in {len(wrong)} rows:\n{wrong.head()}")
         path = self.path(f"tables/{name}.csv")
         df.to_csv(path, index=False, lineterminator="\n")
+        if wrong := rows_without_value(path):
+            raise ValueError(f"table {name} holds no finite value in {wrong} rows of {path}")
         body = (df if readable is None else readable).to_markdown(index=False, floatfmt=".4g")
         heading = f"**{caption}**\n\n" if caption else ""
         warning = f" **{NOT_A_RESULT[self.profile]}**" if self.profile in NOT_A_RESULT else ""
@@ -198,9 +202,8 @@ class Run:
     def finish(self) -> None:
         """Say that the run is whole: the last call of every notebook. Prints the outputs."""
         files = sorted(path for kind in FOLDERS for path in (self._folder / kind).rglob("*") if path.is_file())
-        hardware = {"machine": platform.machine(), **_device()}
         write_json(self._folder / FINISHED,
-                   {"metrics": self._metrics, "provenance": self._provenance, "hardware": hardware})
+                   {"metrics": self._metrics, "provenance": self._provenance, "hardware": _device()})
         for file in files:
             print(f"{file.relative_to(self._folder)}  {file.stat().st_size / 1024:,.0f} KiB")
         if self.by_hand:

@@ -66,8 +66,6 @@ def _split(path: Path) -> tuple[Cell, list[Cell]]:
     if len(tagged) > 1:
         where = ", ".join(str(cell.number) for cell in tagged)
         raise StudyError(f"{path.name}: cells {where} are all tagged `parameters`; keep one")
-    if any("injected-parameters" in cell.tags for cell in cells):
-        raise StudyError(f"{path.name}: holds an `injected-parameters` cell; it is an executed copy, not a source")
     return tagged[0], cells[cells.index(tagged[0]) + 1 :]
 
 

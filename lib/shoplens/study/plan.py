@@ -84,36 +84,29 @@ class Study:
                 raise StudyError(f"{kind}={value} is not in study.yml; choose one of: {', '.join(known)}")
         seeds = seeds or self.seeds[profile]
         capable = set(self.datasets[dataset].get("capabilities") or ())
-        names = [name for name, run in self.runs.items()
-                 if dataset in run.get("datasets", self.datasets) and capable.issuperset(run["needs"])]
-        runs: dict[str, RunSpec] = {}
-        for name in names:
-            for seed in self._seeds_of(name, seeds):
-                run = self._run(name, dataset, profile, seed, seeds, names)
-                runs[run.id] = run
+        repeated = {name: self._seeds_of(name, seeds) for name, run in self.runs.items()
+                    if dataset in run.get("datasets", self.datasets) and capable.issuperset(run["needs"])}
+        runs = [self._run(name, dataset, profile, seed, repeated) for name in repeated for seed in repeated[name]]
         _check_outputs(runs)
-        return runs
+        return {run.id: run for run in runs}
 
     def _seeds_of(self, name: str, seeds: tuple[int, ...]) -> tuple[int, ...]:
         """Seeds a run is repeated for: all, with `seeds: first` the first that is asked for, else 0."""
         wanted = self.runs[name].get("seeds")
         return seeds[:1] if wanted == "first" else seeds if wanted else (0,)
 
-    def _run(
-        self, name: str, dataset: str, profile: str, seed: int, seeds: tuple[int, ...], names: list[str]
-    ) -> RunSpec:
+    def _run(self, name: str, dataset: str, profile: str, seed: int, repeated: dict[str, tuple[int, ...]]) -> RunSpec:
+        """One run of those that the dataset has, each with the seeds it is repeated for."""
         run, run_id = self.runs[name], _with_seed(name, seed)
-        inputs = {}
-        for needed in [item for item in run["inputs"] if item in names]:
-            has = self._seeds_of(needed, seeds)
-            same = run.get("seeds") and seed in has and self.runs[needed].get("seeds")
-            inputs[needed] = tuple(_with_seed(needed, s) for s in ([seed] if same else has))
+        inputs = {needed: repeated[needed] for needed in run["inputs"] if needed in repeated}
+        if run.get("seeds"):
+            inputs = {needed: (seed,) if seed in seeds else seeds for needed, seeds in inputs.items()}
         outputs = [*run["outputs"], *run.get("outputs_for", {}).get(dataset, ())]
         places = ("all", profile, dataset, f"{dataset}/{profile}")
         return RunSpec(
             id=run_id, name=name, title=run["title"], dataset=dataset, profile=profile, seed=seed,
             notebook=root() / "notebooks" / f"{run['notebook']}.ipynb",
-            inputs=inputs,
+            inputs={needed: tuple(_with_seed(needed, each) for each in seeds) for needed, seeds in inputs.items()},
             outputs=tuple(output.replace("{run}", run_id) for output in outputs),
             layers=[(f"study.yml, {name}, parameters of `{place}`", run["parameters"][place])
                     for place in places if place in run["parameters"]],
@@ -128,16 +121,14 @@ def _with_seed(name: str, seed: int) -> str:
     return name if seed == 0 else f"{name}-s{seed}"
 
 
-def _check_outputs(runs: dict[str, RunSpec]) -> None:
+def _check_outputs(runs: list[RunSpec]) -> None:
     owner: dict[Path, str] = {}
-    for run in runs.values():
+    for run in runs:
         for output in run.outputs:
             other = owner.setdefault(run.published(output), run.id)
             if other != run.id:
-                raise StudyError(
-                    f"study.yml: {other} and {run.id} both declare {output}; "
-                    "write {run} into the name where a run is repeated, e.g. tables/scores-{run}.csv"
-                )
+                raise StudyError(f"study.yml: {other} and {run.id} both declare {output}; write {{run}} into the name "
+                                 "where a run is repeated, e.g. tables/scores-{run}.csv")
 
 
 def load_study(path: Path | None = None) -> Study:
@@ -162,11 +153,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def choose(runs: dict[str, RunSpec], run_id: str) -> RunSpec:
     """The run of that id; StudyError lists the ids there are."""
     if run_id not in runs:
-        some = next(iter(runs.values()), None)
-        of = f"{some.dataset}/{some.profile}" if some else "this dataset and profile"
-        raise StudyError(
-            f"RUN={run_id} is no run of {of}; choose one of: {', '.join(runs)} (more seeds: SEEDS=\"0 1 2\")"
-        )
+        of = next((f"{run.dataset}/{run.profile}" for run in runs.values()), "this dataset and profile")
+        raise StudyError(f"RUN={run_id} is no run of {of}; choose one of: {', '.join(runs)} "
+                         '(more seeds: SEEDS="0 1 2")')
     return runs[run_id]
 
 

@@ -5,15 +5,13 @@ after sys.exit(0) or a swallowed exception. So a run works in a staging folder; 
 its executed notebook, which says that the run is done, is moved into place last.
 """
 
-import csv
-import math
 import os
-import re
 import shutil
 from pathlib import Path
 
 from shoplens.errors import StudyError
-from shoplens.paths import read_json, replace_dir, root, write_json
+from shoplens.paths import read_json, root, write_json
+from shoplens.study.notebook_run import FINISHED, rows_without_value
 from shoplens.study.plan import RunSpec
 
 TWINS = {".png": ".svg", ".svg": ".png", ".csv": ".md"}
@@ -32,12 +30,17 @@ def report_mark(results: Path) -> Path:
 def withdraw(run: RunSpec) -> None:
     """Remove what an earlier execution published: what lies in results/ belongs to a run that is done."""
     run.target.unlink(missing_ok=True)
-    if run.record_file.exists():
-        for name in read_json(run.record_file).get("outputs", []):
-            if not name.startswith("artefacts/"):
-                (run.results / name).unlink(missing_ok=True)
+    remove_recorded(run.record_file)
     shutil.rmtree(run.results / "artefacts" / run.id, ignore_errors=True)
-    run.record_file.unlink(missing_ok=True)
+
+
+def remove_recorded(record: Path) -> None:
+    """Remove the tables and figures that a record names, and the record, if there is one."""
+    if record.exists():
+        for name in read_json(record).get("outputs", []):
+            if not name.startswith("artefacts/"):
+                (record.parents[1] / name).unlink(missing_ok=True)
+        record.unlink()
 
 
 def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
@@ -46,7 +49,7 @@ def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
         return None, None
     for cell in read_json(notebook)["cells"]:
         source = "".join(cell["source"]).strip()
-        if cell["cell_type"] != "code" or not source or "skip-execution" in cell["metadata"].get("tags", ()):
+        if cell["cell_type"] != "code" or not source:
             continue
         errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
         # A cell that killed its kernel may have a count already, but the kernel never replied to it.
@@ -69,19 +72,6 @@ def _holds_something(path: Path) -> bool:
     return any(file.is_file() and file.stat().st_size for file in files)
 
 
-def _bad_values(path: Path) -> int:
-    """Rows of a CSV whose `value` is missing or not finite; text is neither."""
-
-    def bad(text: str) -> bool:
-        try:
-            return not math.isfinite(float(text))
-        except ValueError:
-            return not text
-
-    with open(path, newline="", encoding="utf-8") as file:
-        return sum(bad(row["value"]) for row in csv.DictReader(file) if "value" in row)
-
-
 def check_outputs(run: RunSpec) -> dict:
     """What `run.finish()` recorded; StudyError with everything a whole run would have and this one has not."""
     files = work_folder(run) / "files"
@@ -89,49 +79,38 @@ def check_outputs(run: RunSpec) -> dict:
     if cell:
         raise StudyError(f"{error or 'the kernel stopped'}; the cells after it did not run")
     problems = []
-    if not (files / "finished.json").exists():
+    if not (files / FINISHED).exists():
         problems.append("run.finish() was not reached; it must be the notebook's last call")
-    missing = [output for output in run.outputs if not _holds_something(files / output)]
-    if missing:
+    if missing := [output for output in run.outputs if not _holds_something(files / output)]:
         problems.append(f"declared in study.yml but not written, or empty: {', '.join(missing)}")
-    written = [p.relative_to(files).as_posix() for p in sorted(files.rglob("*")) if p.is_file()]
-    stray = [name for name in written if name != "finished.json" and not _declared(name, run.outputs + run.optional)]
-    if stray:
+    written = [path.relative_to(files).as_posix() for path in sorted(files.rglob("*")) if path.is_file()]
+    if stray := [name for name in written if not _declared(name, (FINISHED, *run.outputs, *run.optional))]:
         problems.append(f"written but not declared: {', '.join(stray)}; declare it in study.yml under {run.name}")
     for name in written:
-        if name.startswith("tables/") and name.endswith(".csv") and (bad := _bad_values(files / name)):
+        if name.startswith("tables/") and name.endswith(".csv") and (bad := rows_without_value(files / name)):
             problems.append(f"{name}: {bad} rows have no finite `value`")
     if problems:
         raise StudyError("; ".join(problems))
-    return read_json(files / "finished.json")
+    return read_json(files / FINISHED)
 
 
 def publish(run: RunSpec, record: dict) -> None:
     """Move the outputs into place, write the record with their names, and move the executed notebook last."""
     work = work_folder(run)
-    write_json(run.record_file, {"status": "done", **record, "outputs": _publish_outputs(run, work / "files")})
-    for folder in (run.results / "checkpoints").glob(f"{run.id}-*"):
-        if re.fullmatch(re.escape(run.id) + "-[0-9a-f]{12}", folder.name):
-            shutil.rmtree(folder)
+    files = work / "files"
+    outputs = sorted(path for kind in ("tables", "figures") for path in (files / kind).rglob("*") if path.is_file())
+    outputs += sorted((files / "artefacts").glob("*"))
+    places = [run.published(path.relative_to(files).as_posix()) for path in outputs]
+    for path, place in zip(outputs, places, strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    names = [place.relative_to(run.results).as_posix() for place in places]
+    write_json(run.record_file, {"status": "done", **record, "outputs": names})
+    for folder in (run.results / "checkpoints").glob(f"{run.id}-{'[0-9a-f]' * 12}"):
+        shutil.rmtree(folder)
     (run.results / "failed" / f"{run.id}.ipynb").unlink(missing_ok=True)
     notebook = read_json(work / "notebook.ipynb")
     notebook["metadata"]["papermill"]["output_path"] = run.target.relative_to(root()).as_posix()
     write_json(run.target, notebook)
     report_mark(run.results).unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _publish_outputs(run: RunSpec, files: Path) -> list[str]:
-    """Move the outputs; their names relative to the results folder (of artefacts the top entries)."""
-    names = []
-    for file in sorted(p for kind in ("tables", "figures") for p in (files / kind).rglob("*") if p.is_file()):
-        name = file.relative_to(files)
-        (run.results / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, run.results / name)
-        names.append(name.as_posix())
-    if (files / "artefacts").exists():
-        final = run.results / "artefacts" / run.id
-        final.parent.mkdir(parents=True, exist_ok=True)
-        replace_dir(files / "artefacts", final)
-        names += [f"artefacts/{run.id}/{path.name}" for path in sorted(final.iterdir())]
-    return names

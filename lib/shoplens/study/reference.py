@@ -8,6 +8,7 @@ from shoplens.errors import StudyError
 from shoplens.paths import read_json, root, write_json
 from shoplens.study.fingerprint import code_files, fingerprints
 from shoplens.study.plan import RunSpec, Study, choose, load_study, needed, parse_seeds
+from shoplens.study.publish import remove_recorded
 from shoplens.study.schedule import assess
 
 TABLES_ALONE = ("smoke",)     # profiles whose numbers mean nothing: kept for `make verify`, without pictures
@@ -41,7 +42,7 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
     if git["dirty"]:
         raise StudyError(f"cannot accept {what}: commit {', '.join(git['dirty'])} first")
     for record in gone:
-        _remove_accepted(record)
+        remove_recorded(record)
     for run in chosen:
         _copy_to_reference(run, found[run.id].record, reference, git["sha"])
     print(f"Accepted {len(chosen)} runs into {reference.relative_to(root())}; look at `git diff` before committing.")
@@ -65,17 +66,9 @@ def _no_longer_planned(reference: Path, study: Study, runs: dict[str, RunSpec], 
     return outside
 
 
-def _remove_accepted(record: Path) -> None:
-    """Remove an accepted record and the outputs it names."""
-    for name in read_json(record)["outputs"]:
-        (record.parents[1] / name).unlink(missing_ok=True)
-    record.unlink()
-
-
 def _copy_to_reference(run: RunSpec, record: dict, reference: Path, sha: str) -> None:
     accepted = reference / "runs" / f"{run.id}.json"
-    if accepted.exists():
-        _remove_accepted(accepted)
+    remove_recorded(accepted)
     kept = [name for name in record["outputs"] if _belongs_in_git(run, name)]
     for name in kept:
         (reference / name).parent.mkdir(parents=True, exist_ok=True)
