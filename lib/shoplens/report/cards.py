@@ -99,9 +99,9 @@ def statements(claims: pd.DataFrame) -> Card:
     counts = count_verdicts(own, "paper", ON_RUNS)
     lines = [Line(str(by_paper.sum()), ", ".join(f"{n} of {paper}" for paper, n in by_paper.items() if n), verdict)
              for verdict, by_paper in counts[testable].items() if by_paper.any()]
+    tested = own.loc[own["verdict"] != untestable, "claim"].nunique()
     return Card("Statements of the papers", tuple(lines),
-                f"{own.loc[own['verdict'] != untestable, 'claim'].nunique()} can be tested here; those of P2 count once "
-                "per protocol.")
+                f"{tested} can be tested here; those of P2 count once per protocol.")
 
 
 def _gains_in_points(gains: pd.DataFrame) -> tuple[Line, ...]:

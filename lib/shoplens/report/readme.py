@@ -62,13 +62,11 @@ def makers(study: Study) -> dict[str, Callable[[], str]]:
 
 def first_difference(text: str, right: str) -> str:
     """The first line in which a README differs from what it should be, as a sentence."""
-    block = ""
-    for number, (line, expected) in enumerate(zip_longest(text.splitlines(), right.splitlines()), start=1):
-        if line != expected:
-            break
-        block = (MARK.match(line) or {"name": block})["name"]
-    line, expected = line or "(an empty line)", expected or "(an empty line)"
-    return f"README.md, block {block}, line {number}: `{line}` should be `{expected}`; make readme"
+    lines = list(zip_longest(text.splitlines(), right.splitlines()))
+    first = next(i for i, (line, expected) in enumerate(lines) if line != expected)
+    line, expected = (text or "(an empty line)" for text in lines[first])
+    block = next(mark["name"] for before, _ in reversed(lines[:first]) if (mark := MARK.match(before)))
+    return f"README.md, block {block}, line {first + 1}: `{line}` should be `{expected}`; make readme"
 
 
 def _accepted(dataset: str, name: str) -> pd.DataFrame | None:
