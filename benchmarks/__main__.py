@@ -11,7 +11,6 @@ import itertools
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.mcr import bench_mcr
-from benchmarks.measure import peak_gib, seconds
+from benchmarks.measure import peak_gib, seconds, timed
 from benchmarks.search import bench_epoch, bench_index, bench_mining, on_paper
 from shoplens.data import registry
 from shoplens.data.catalogue import Catalogue, CatalogueError
@@ -43,19 +42,18 @@ QUERIES = 64        # of the epoch of learning by rank
 def matrix_product(device: torch.device, side: int) -> float:
     """GFLOP/s of a float32 product of two side×side matrices."""
     a, b = torch.randn(2, side, side, device=device)
-    return 2 * side**3 / seconds(lambda: a @ b, device, 5) / 1e9
+    return 2 * side**3 / seconds(lambda: a @ b, 5) / 1e9
 
 
-def image_folder(catalogue: Catalogue, rows: np.ndarray, size: int, augmentation: Augmentation, mean, std,
-                 folder: Path, workers: int) -> DataLoader:
+def image_folder(catalogue: Catalogue, size: int, augmentation: Augmentation, mean, std, folder: Path) -> ImageFolder:
     """The usual way: one folder per class (links to the same files), each image decoded and transformed alone."""
-    leaf = catalogue.hierarchy.leaf
-    for row, file in zip(rows, np.asarray(catalogue.files(), object)[rows], strict=True):
-        place = folder / str(catalogue.labels(leaf)[row])
+    labels = catalogue.labels(catalogue.hierarchy.leaf)
+    for row, (file, label) in enumerate(zip(catalogue.files(), labels, strict=True)):
+        place = folder / str(label)
         place.mkdir(exist_ok=True)
         (place / f"{row}{file.suffix}").symlink_to(file)
     degrees = float(np.degrees(augmentation.deform))
-    transform = v2.Compose([
+    return ImageFolder(folder, v2.Compose([
         v2.ToImage(),
         v2.RandomResizedCrop(size, scale=(augmentation.crop**2, 1.0),
                              ratio=(np.exp(-augmentation.deform), np.exp(augmentation.deform))),
@@ -63,14 +61,12 @@ def image_folder(catalogue: Catalogue, rows: np.ndarray, size: int, augmentation
         v2.RandomAffine(degrees, shear=degrees),
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(mean, std),
-    ])
-    return DataLoader(ImageFolder(folder, transform), BATCH_SIZE, shuffle=True, num_workers=workers,
-                      pin_memory=torch.cuda.is_available(), persistent_workers=workers > 0)
+    ]))
 
 
-def train_over(batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]], model, optimizer) -> None:
+def train_over(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], model, optimizer) -> None:
     """One epoch of plain training: forward, backward, step."""
-    for images, labels in batches():
+    for images, labels in batches:
         F.cross_entropy(model(images), labels).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -78,45 +74,40 @@ def train_over(batches: Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 def compare(catalogue: Catalogue, count: int, size: int, backbone_name: str) -> pd.DataFrame:
     """Images per second of each path: input alone, and with the training step. count: images per epoch."""
-    device, augmentation = pick_device(), Augmentation()
+    device, augmentation, leaf = pick_device(), Augmentation(), catalogue.hierarchy.leaf
     backbone = load_backbone(backbone_name, pretrained=False, width=0.5)
-    model = FlatClassifier(backbone, len(catalogue.hierarchy.classes[catalogue.hierarchy.leaf]))
+    model = FlatClassifier(backbone, len(catalogue.hierarchy.classes[leaf]))
     model.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
     catalogue = catalogue.keep(np.sort(np.random.default_rng(0).permutation(catalogue.rows("train"))[:count]))
-    rows = np.arange(len(catalogue))
-    started = time.perf_counter()
-    store = open_store(catalogue.files(), size)
-    opening = len(rows) / (time.perf_counter() - started)
-    ours = Batches(store, rows, {"label": catalogue.labels(catalogue.hierarchy.leaf)}, BATCH_SIZE, backbone.mean,
-                   backbone.std, augmentation)
-    epochs = itertools.count()
+    total, epochs = len(catalogue), itertools.count()
+    opening, store = timed(lambda: open_store(catalogue.files(), size))
+    print(f"opening the store of {total:,} pictures, decoding them if nobody has yet: {total / opening:,.0f} images/s")
+    ours = Batches(store, np.arange(total), {"label": catalogue.labels(leaf)}, BATCH_SIZE, backbone.mean, backbone.std,
+                   augmentation)
 
     def our_batches():
         return ((b["images"], b["label"]) for b in ours.epoch(next(epochs), device))
 
-    def measured(path: str, batches) -> dict:
-        for_input = seconds(lambda: [None for _ in batches()], device)
-        for_training = seconds(lambda: train_over(batches, model, optimizer), device)
-        return {"path": path, "input alone": len(rows) / for_input, "input + training": len(rows) / for_training}
+    def measured(path: str, batches: Callable[[], Iterable]) -> dict:
+        return {"path": path, "input alone": total / seconds(lambda: [None for _ in batches()]),
+                "input + training": total / seconds(lambda: train_over(batches(), model, optimizer))}
 
     table = [measured("store + batched augmentation (ours)", our_batches)]
-    for workers in (0, min(4, os.cpu_count())):
-        with tempfile.TemporaryDirectory() as folder:
-            loader = image_folder(catalogue, rows, size, augmentation, backbone.mean, backbone.std, Path(folder),
-                                  workers)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = image_folder(catalogue, size, augmentation, backbone.mean, backbone.std, Path(folder))
+        for workers in (0, min(4, os.cpu_count())):
+            loader = DataLoader(pictures, BATCH_SIZE, shuffle=True, num_workers=workers,
+                                pin_memory=torch.cuda.is_available(), persistent_workers=workers > 0)
             table.append(measured(f"ImageFolder + DataLoader, {workers} workers", lambda loader=loader: (
                 (x.to(device, memory_format=torch.channels_last), y.to(device)) for x, y in loader)))
-    fixed = next(our_batches())
-    step = seconds(lambda: train_over(lambda: [fixed], model, optimizer), device, 10)
-    table.append({"path": "training step alone (one batch, over and over)",
-                  "input alone": np.nan, "input + training": BATCH_SIZE / step})
+    fixed = [next(our_batches())]
+    step = seconds(lambda: train_over(fixed, model, optimizer), 10)
+    table.append({"path": "training step alone (one batch, over and over)", "input + training": BATCH_SIZE / step})
     with FlopCounterMode(display=False) as counter:
-        train_over(lambda: [fixed], model, optimizer)
+        train_over(fixed, model, optimizer)
     table = pd.DataFrame(table)
-    table["GFLOP/s"] = table["input + training"] * counter.get_total_flops() / BATCH_SIZE / 1e9
-    print(f"opening the store of {len(rows):,} pictures, decoding them if nobody has yet: {opening:,.0f} images/s")
-    return table
+    return table.assign(**{"GFLOP/s": table["input + training"] * counter.get_total_flops() / BATCH_SIZE / 1e9})
 
 
 def training_protocol(catalogue: Catalogue) -> SearchProtocol | None:
@@ -129,7 +120,19 @@ def training_protocol(catalogue: Catalogue) -> SearchProtocol | None:
     return None
 
 
-def _listed(spent: dict[str, float], form: str) -> str:
+def show(title: str, table: pd.DataFrame, form: str) -> None:
+    """Print a table below its title; what was not measured stays empty."""
+    print(f"\n{title}")
+    print(table.astype(object).where(table.notna(), None).to_markdown(index=False, floatfmt=form))
+
+
+def by_side(measured: dict[str, dict[str, float]], name: str) -> pd.DataFrame:
+    """One row per side of a comparison, which the column `name` names."""
+    return pd.DataFrame(measured).T.rename_axis(name).reset_index()
+
+
+def listed(spent: dict[str, float], form: str) -> str:
+    """Seconds by name, on one line."""
     return ", ".join(f"{name} {value:{form}}" for name, value in spent.items())
 
 
@@ -151,22 +154,20 @@ def print_learning(catalogue: Catalogue, protocol: SearchProtocol, device: torch
     print(f"\nSqueezeNet at 192 px, pictures of {catalogue.name}: {rate:,.0f} images/s from pixels to 32,768 numbers, "
           f"so a million distractors take {10**6 / rate / 3600:,.1f} h")
     print(f"an epoch of learning by rank, {len(queries)} queries and a gallery of {len(train.gallery):,}, seconds:",
-          _listed(spent, ".1f"))
+          listed(spent, ".1f"))
     return rate
 
 
 def print_search(catalogue: Catalogue, count: int, device: torch.device, ceiling: float) -> None:
     """Exact and approximate search of `count` features; mining; where the catalogue has products to search, an epoch
     of learning by rank and the rate at which pictures become features; what the paper's gallery would take."""
-    table = pd.DataFrame(bench_index(count)).T.rename_axis("search").reset_index()
-    print(f"\n{count:,} features of 256 numbers, streamed; milliseconds a query")
-    print(table.to_markdown(index=False, floatfmt=",.3g"))
-    print("mining 200 queries among 5,000 images, seconds:", _listed(bench_mining(), ".2f"))
+    show(f"{count:,} features of 256 numbers, streamed; milliseconds a query", by_side(bench_index(count), "search"),
+         ",.3g")
+    print("mining 200 queries among 5,000 images, seconds:", listed(bench_mining(), ".2f"))
     protocol = training_protocol(catalogue)
     if protocol is None:
         print(f"learning by rank: left out, {catalogue.name} has no products to search")
-    rate = print_learning(catalogue, protocol, device) if protocol else None
-    print(on_paper(ceiling, rate))
+    print(on_paper(ceiling, print_learning(catalogue, protocol, device) if protocol else None))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -188,15 +189,12 @@ def main(arguments: list[str] | None = None) -> int:
         name, size = network.split(":")
         table = compare(catalogue, given.images, int(size), name)
         table["of the ceiling"] = (table["GFLOP/s"] / ceiling).map("{:.0%}".format)
-        print(f"\n{name} at {size} px, images per second")
-        print(table.astype(object).where(table.notna(), None).to_markdown(index=False, floatfmt=",.0f"))
+        show(f"{name} at {size} px, images per second", table, ",.0f")
     if given.mcr_images:
-        sides = bench_mcr(given.mcr_images)
-        print(f"\nMCR and scikit-learn's multinomial regression, {given.mcr_images:,} images, 10 + 129 categories; "
-              f"scikit-learn fits what MCR's first step does")
-        print(pd.DataFrame(sides).T.rename_axis("side").reset_index()[
-            ["side", "seconds_first_step", "seconds", "peak_gib", "objective_first_step", "leaf_accuracy"]].to_markdown(
-            index=False, floatfmt=".3g"))
+        columns = ["side", "seconds_first_step", "seconds", "peak_gib", "objective_first_step", "leaf_accuracy"]
+        sides = by_side(bench_mcr(given.mcr_images), "side")[columns]
+        show(f"MCR and scikit-learn's multinomial regression, {given.mcr_images:,} images, 10 + 129 categories; "
+             "scikit-learn fits what MCR's first step does", sides, ".3g")
     if given.distractors:
         print_search(catalogue, given.distractors, device, ceiling)
     print(f"\ninput and training: medians of three repeats, the rest timed once; "

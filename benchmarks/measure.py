@@ -12,16 +12,18 @@ from pathlib import Path
 import torch
 
 
-def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    """Wall seconds of `work`, a GPU's part in it included, and what it returns."""
+    started = time.perf_counter()
+    result = work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, result
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
     """Median wall seconds of `work` over some repeats, after one that is not counted."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    return statistics.median([timed(work)[0] for _ in range(repeats + 1)][1:])
 
 
 def alone(function: Callable, *arguments):

@@ -2,13 +2,12 @@
 
 import copy
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.measure import alone, peak_gib
+from benchmarks.measure import alone, peak_gib, timed
 from shoplens.data.images import ImageStore, normalise
 from shoplens.search.activations import extract
 from shoplens.search.losses import ranking_loss
@@ -44,32 +43,27 @@ def _query_features(queries, dimensions):
     return next(iter(synthetic_features(queries, dimensions, seed=0, chunk=queries)))[1]
 
 
-def _clocked(chunks, spent):
-    """The same chunks; the seconds each took to come are appended to `spent`."""
-    started = time.perf_counter()
-    for chunk in chunks:
-        spent.append(time.perf_counter() - started)
-        yield chunk
-        started = time.perf_counter()
-
-
 def _time_exact(count, dimensions, queries, k):
-    features, drawing = _query_features(queries, dimensions), []
-    started = time.perf_counter()
-    _, ids = search_exact(features, _clocked(synthetic_features(count, dimensions), drawing), k)
-    seconds = time.perf_counter() - started - sum(drawing)              # drawing the features is not searching
-    return {"milliseconds": 1000 * seconds / queries, "build_seconds": 0.0, "peak_gib": peak_gib()}, ids
+    features, chunks, drawing = _query_features(queries, dimensions), synthetic_features(count, dimensions), []
+
+    def draw():                             # drawing the features is not searching
+        spent, chunk = timed(lambda: next(chunks, None))
+        drawing.append(spent)
+        return chunk
+
+    spent, (_, ids) = timed(lambda: search_exact(features, iter(draw, None), k))
+    return {"milliseconds": 1000 * (spent - sum(drawing)) / queries, "build_seconds": 0.0, "peak_gib": peak_gib()}, ids
 
 
 def _time_index(count, dimensions, queries, k, factory, probes):
+    def build():
+        sample = np.concatenate([chunk for _, chunk in synthetic_features(min(count, 200_000), dimensions)])
+        return build_index(sample, synthetic_features(count, dimensions), factory)
+
     features = _query_features(queries, dimensions)
-    started = time.perf_counter()
-    sample = np.concatenate([chunk for _, chunk in synthetic_features(min(count, 200_000), dimensions)])
-    index = build_index(sample, synthetic_features(count, dimensions), factory)
-    built = time.perf_counter()
-    _, ids = search_index(index, features, k, probes)
-    return {"milliseconds": 1000 * (time.perf_counter() - built) / queries, "build_seconds": built - started,
-            "peak_gib": peak_gib()}, ids
+    built, index = timed(build)
+    spent, (_, ids) = timed(lambda: search_index(index, features, k, probes))
+    return {"milliseconds": 1000 * spent / queries, "build_seconds": built, "peak_gib": peak_gib()}, ids
 
 
 def on_paper(gflops: float, rate: float | None = None) -> str:
@@ -93,16 +87,18 @@ def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     sampled = min(1000, images // 2)
     mining = Mining(items, np.arange(images), sampled, positive_rank=20, ambiguous_positives=10)
-    started = time.perf_counter()
-    mining.mine(np.arange(queries), features, Memory(), (0,))
-    ours = time.perf_counter() - started
-    started = time.perf_counter()
-    for query in range(queries):
-        squared = np.array([np.sum((features[query] - other) ** 2) for other in features])
-        positives = np.flatnonzero((items == items[query]) & (np.arange(images) != query))
-        others = np.random.default_rng((0, query)).choice(np.flatnonzero(items != items[query]), sampled, replace=False)
-        select(query, positives, squared[positives], others, squared[others], positive_rank=20, ambiguous_positives=10)
-    return {"ours": ours, "plain loop": time.perf_counter() - started}
+
+    def plain_loop():
+        for query in range(queries):
+            squared = np.array([np.sum((features[query] - other) ** 2) for other in features])
+            positives = np.flatnonzero((items == items[query]) & (np.arange(images) != query))
+            others = np.random.default_rng((0, query)).choice(np.flatnonzero(items != items[query]), sampled,
+                                                              replace=False)
+            select(query, positives, squared[positives], others, squared[others], positive_rank=20,
+                   ambiguous_positives=10)
+
+    return {"ours": timed(lambda: mining.mine(np.arange(queries), features, Memory(), (0,)))[0],
+            "plain loop": timed(plain_loop)[0]}
 
 
 class Recomputed:
@@ -128,22 +124,21 @@ def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageSto
     `queries`, from stored activations and through the whole network each time: the same epoch, triplet by triplet.
     "describing": images per second from pixels to features.
     """
-    through = Recomputed(frozen, store, mean, std)
-    started = time.perf_counter()
-    stored = through[np.arange(len(store))]
-    extract(model.eval(), stored, np.arange(len(store)))
-    spent = {"describing": len(store) / (time.perf_counter() - started)}
+    through, rows = Recomputed(frozen, store, mean, std), np.arange(len(store))
     mining = Mining(items, gallery, 1000, positive_rank=20, ambiguous_positives=10)
-    for name, maps in (("stored activations", stored), ("whole network", through)):
+
+    def epoch(maps):
         own = copy.deepcopy(model)
         optimizer = torch.optim.SGD(own.parameters(), 1e-4)
         with tempfile.TemporaryDirectory() as folder:
             data = QueryBatches(own, maps, queries, mining, 4, store, Path(folder) / "memory.npz")
-            started = time.perf_counter()
             own.train()
             for batch in data.epoch(0, next(own.parameters()).device):
                 optimizer.zero_grad()
                 ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
                 optimizer.step()
-            spent[name] = time.perf_counter() - started
-    return spent
+
+    storing, stored = timed(lambda: through[rows])
+    describing, _ = timed(lambda: extract(model.eval(), stored, rows))
+    return {"describing": len(store) / (storing + describing), "stored activations": timed(lambda: epoch(stored))[0],
+            "whole network": timed(lambda: epoch(through))[0]}

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from shoplens.classification.comparison import OURS
+from shoplens.report.claims import ON_RUNS, PAPERS_TABLE, count_verdicts
+from shoplens.report.tables import over_seeds
 
-VERDICTS_ON_RUNS = ("reproduced", "direction only", "inside the noise", "not reproduced")
 LEARNED = ("L+G", "G", "L")     # P2's features, the one its abstract speaks of first
 
 
@@ -35,16 +36,11 @@ def cards(tables: Path) -> list[Card]:
         file = tables / f"{name}.csv"
         return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
-    made = []
-    if len(table1 := read("table1_classification")):
-        made.append(flat_cnn(table1))
-    if len(gains := read("table1_gains")):
-        made += [best_variant(gains), ours(gains)]
-    if len(table5 := read("table5_search")):
-        made.append(search(table5, read("table5_gains")))
-    if len(claims := read("claims")):
-        made.append(statements(claims))
-    return [card for card in made if card.lines]
+    table1, gains, table5, claims = map(read, ("table1_classification", "table1_gains", "table5_search", "claims"))
+    made = {flat_cnn: (table1,), best_variant: (gains,), ours: (gains,), search: (table5, read("table5_gains")),
+            statements: (claims,)}
+    found = [card(*needed) for card, needed in made.items() if len(needed[0])]
+    return [card for card in found if card.lines]
 
 
 def flat_cnn(table1: pd.DataFrame) -> Card:
@@ -55,7 +51,7 @@ def flat_cnn(table1: pd.DataFrame) -> Card:
         mean = 100 * rows.groupby("metric")["value"].mean()
         lines.append(Line(f"{mean['ACC']:.1f} · {mean['MACC']:.1f} %",
                           f"ACC · MACC, {subset} images ({rows['n'].iloc[0]:,} in test)"))
-    return Card("The flat CNN, bCNN", tuple(lines), _seeds({own["seed"].nunique()}))
+    return Card("The flat CNN, bCNN", tuple(lines), _mean(own, "variant"))
 
 
 def best_variant(gains: pd.DataFrame) -> Card:
@@ -80,8 +76,8 @@ def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
     The verdict is that of table5_gains, where it has the pair; gains may be empty.
     """
     own = table5[table5["metric"].str.startswith("MAP") & (table5["distractors"] == 0)]
-    pairs = {} if gains.empty else {(r.protocol, r.variant, r.against): r for r in gains.itertuples()}
-    lines, counts = [], set()
+    pairs = {(r.protocol, r.variant, r.against): r for r in gains.itertuples()}
+    lines, behind = [], [own.head(0)]
     for protocol, rows in own.groupby("protocol", sort=False):
         mean = rows.groupby("variant")["value"].mean()
         learned = next((name for name in LEARNED if name in mean), None)
@@ -91,22 +87,21 @@ def search(table5: pd.DataFrame, gains: pd.DataFrame) -> Card:
         difference = f": {pair.value:+.3f} {_interval(pair.low, pair.high, '+.3f')}" if pair else ""
         lines.append(Line(f"{mean['O']:.3f} → {mean[learned]:.3f}", f"protocol {protocol}, O → {learned}{difference}",
                           pair.verdict if pair else ""))
-        counts.add(rows.loc[rows["variant"] == learned, "seed"].nunique())
-    metric = own["metric"].iloc[0] if len(own) else "MAP"
-    return Card(f"Search, {metric}", tuple(lines), f"Off the shelf → learned. {_seeds(counts)}")
+        behind.append(rows[rows["variant"] == learned])
+    return Card(f"Search, {', '.join(own['metric'].unique())}", tuple(lines),
+                f"Off the shelf → learned. {_mean(pd.concat(behind), 'protocol')}")
 
 
 def statements(claims: pd.DataFrame) -> Card:
     """How many of the papers' statements these runs bear out, counted once per protocol."""
-    own = claims[(claims["where"] != "the paper's table") & claims["verdict"].isin(VERDICTS_ON_RUNS)]
-    lines = []
-    for verdict in VERDICTS_ON_RUNS:
-        by_paper = own[own["verdict"] == verdict].groupby("paper").size()
-        if len(by_paper):
-            lines.append(Line(str(by_paper.sum()), ", ".join(f"{n} of {paper}" for paper, n in by_paper.items()),
-                              verdict))
+    own = claims[claims["where"] != PAPERS_TABLE]
+    *testable, untestable = ON_RUNS
+    counts = count_verdicts(own, "paper", ON_RUNS)
+    lines = [Line(str(by_paper.sum()), ", ".join(f"{n} of {paper}" for paper, n in by_paper.items() if n), verdict)
+             for verdict, by_paper in counts[testable].items() if by_paper.any()]
+    tested = own.loc[own["verdict"] != untestable, "claim"].nunique()
     return Card("Statements of the papers", tuple(lines),
-                f"{own['claim'].nunique()} can be tested here; those of P2 count once per protocol.")
+                f"{tested} can be tested here; those of P2 count once per protocol.")
 
 
 def _gains_in_points(gains: pd.DataFrame) -> tuple[Line, ...]:
@@ -120,9 +115,5 @@ def _interval(low: float, high: float, form: str) -> str:
     return f"[{low:{form}},\u00a0{high:{form}}]"
 
 
-def _seeds(counts: set[int]) -> str:
-    """counts: how many seeds stand behind each number."""
-    least, most = min(counts, default=1), max(counts, default=1)
-    if most == 1:
-        return "One seed."
-    return f"Mean over {most} seeds." if least == most else f"Mean over {least} to {most} seeds."
+def _mean(table: pd.DataFrame, rows: str) -> str:
+    return f"{over_seeds('mean', table, [rows]).capitalize()}."

@@ -18,6 +18,7 @@ import yaml
 
 from shoplens import paths
 from shoplens.classification.comparison import ScoresBySeed, paper_table
+from shoplens.errors import StudyError
 from shoplens.statistics import accuracy
 from shoplens.statistics.bootstrap import Interval, bootstrap_accuracy, gain_over_seeds, widened
 from shoplens.statistics.verdicts import BETTER, WORSE, verdict
@@ -26,6 +27,10 @@ SIMILAR = "similar"             # a claim that says so is judged by its toleranc
 ALONE = " alone"                # ending of the names of P1's networks of one attribute
 ELSEWHERE = "DeepFashionM"      # what P2 Table 5 calls models trained on other images than it tests
 FEATURE_LETTERS = {"global": "G", "local": "L"}     # P2's features as its Table 4 has them → as its other tables do
+
+PAPERS_TABLE = "the paper's table"      # `where` of statements checked on the papers' own numbers
+ON_RUNS = ("reproduced", "direction only", "inside the noise", "not reproduced", "not testable here")
+ON_PAPER = ("true", "true, inside the noise", "true, noise not known", "not true of its table", "no numbers")
 
 # left, right, choice → the case: left − right (− share · right for "keeps") with the bounds of its noise, NaN where
 # that is not known; None where there is no such number.
@@ -37,25 +42,24 @@ def load_claims() -> dict[str, dict]:
     return yaml.safe_load((paths.root() / "claims.yml").read_text(encoding="utf-8"))
 
 
+NAMES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {      # how claims call the rows of a paper's table
+    "p2_table3": lambda table: table["variant"] + " " + table["setting"],
+    "p2_table4": lambda table: table["feature"].map(FEATURE_LETTERS) + " " + table["selection"],
+    "p2_table5": lambda table: table["variant"].where(~table["trained_on"].str.startswith(ELSEWHERE),
+                                                      table["variant"] + ", learned elsewhere"),
+    "p2_table6": lambda table: table["variant"] + " " + table["dimensions"].replace({32768: "whole"}).astype(str),
+    "p2_text": lambda table: table["name"],
+}
+
+
 def paper_scores(table: str) -> pd.DataFrame:
     """The numbers of a paper's table under the names that claims use: columns name, value, n and those of the file."""
-    if table == "p1":
-        single = paper_table("p1_table2").query("metric != 'ACC-branA' and attribute != 'all'")
-        single = single.assign(variant=single["attribute"] + ALONE, metric=single["metric"].str.removesuffix("-branC"))
-        both = pd.concat([paper_table("p1_table1"), single.assign(n=94601)])
-        return both.assign(name=both["variant"], n=both["n"].where(both["metric"] == "ACC"))
-    scores = paper_table(table)
-    if table == "p2_table3":
-        return scores.assign(name=scores["variant"] + " " + scores["setting"])
-    if table == "p2_table4":
-        return scores.assign(name=scores["feature"].map(FEATURE_LETTERS) + " " + scores["selection"])
-    if table == "p2_table5":
-        elsewhere = scores["trained_on"].str.startswith(ELSEWHERE).map({True: ", learned elsewhere", False: ""})
-        return scores.assign(name=scores["variant"] + elsewhere)
-    if table == "p2_table6":
-        size = scores["dimensions"].astype(str).where(scores["dimensions"] < 32768, "whole")
-        return scores.assign(name=scores["variant"] + " " + size)
-    return scores                                                       # p2_text has the names in its file
+    if table != "p1":
+        return paper_table(table).assign(name=NAMES[table])
+    single = paper_table("p1_table2").query("metric != 'ACC-branA' and attribute != 'all'")
+    single = single.assign(variant=single["attribute"] + ALONE, metric=single["metric"].str.removesuffix("-branC"))
+    both = pd.concat([paper_table("p1_table1"), single.assign(n=94601)])
+    return both.assign(name=both["variant"], n=both["n"].where(both["metric"] == "ACC"))
 
 
 def from_paper(claim: dict) -> tuple[list[str], Score]:
@@ -64,10 +68,8 @@ def from_paper(claim: dict) -> tuple[list[str], Score]:
     share = claim.get("share", 1.0)
 
     def score(left, right, choice):
-        chosen = scores
-        for column, value in choice.items():
-            chosen = chosen[chosen[column] == value]
-        chosen = chosen.drop_duplicates("name").set_index("name")[["value", "n"]]
+        fits = (scores[list(choice)] == pd.Series(choice, dtype=object)).all(axis=1)
+        chosen = scores[fits].drop_duplicates("name").set_index("name")[["value", "n"]]
         if not {left, right} <= set(chosen.index):
             return None
         (a, n), (b, m) = chosen.loc[left], chosen.loc[right]
@@ -86,11 +88,11 @@ def from_classification(answers: dict[str, ScoresBySeed], labels: np.ndarray,
         if not seeds or choice["k"] >= sides[0][seeds[0]].values["test"].shape[1]:
             return None
         truth = labels[sides[0][seeds[0]].rows["test"]]
-        hits = [np.array([of_seed[seed].hits(labels, choice["k"]) for seed in seeds]) for of_seed in sides]
-        own, other = (of_seeds.mean(axis=0) for of_seeds in hits)
-        gain = bootstrap_accuracy(own, truth, choice["metric"].lower(), against=other, n_resamples=n_resamples)
+        own, other = (np.array([of_seed[seed].hits(labels, choice["k"]) for seed in seeds]) for of_seed in sides)
+        gain = bootstrap_accuracy(own.mean(axis=0), truth, choice["metric"].lower(), against=other.mean(axis=0),
+                                  n_resamples=n_resamples)
         measure = {"ACC": lambda hit, _: accuracy.acc(hit), "MACC": accuracy.macc}[choice["metric"]]
-        return widened(gain, [measure(own, truth) - measure(other, truth) for own, other in zip(*hits, strict=True)])
+        return widened(gain, [measure(a, truth) - measure(b, truth) for a, b in zip(own, other, strict=True)])
 
     return list(dict.fromkeys(name for own in answers.values() for name in own)), score
 
@@ -173,23 +175,36 @@ def paper_choices(claim: dict) -> dict[str, list]:
 def check_paper(claims: dict[str, dict]) -> pd.DataFrame:
     """One row per claim: claim, paper, section, quote, where, its counts on the paper's own table, difference (mean of
     its cases), verdict."""
-    return pd.DataFrame([_row(name, claim, "the paper's table", _on_paper(claim), verdict_on_paper)
-                         for name, claim in claims.items()])
+    return _checked(claims, PAPERS_TABLE, _on_paper, verdict_on_paper)
 
 
 def check_runs(claims: dict[str, dict], where: str,
                scores_of: Callable[[dict], tuple[list[str], Score]]) -> pd.DataFrame:
     """The same on our runs. where: how the data set (and protocol) is called. scores_of: claim → names and scores."""
-    return pd.DataFrame([_row(name, claim, where, cases(claim, *scores_of(claim), claim.get("over", {})),
-                              lambda counts, _: verdict_on_runs(counts)) for name, claim in claims.items()])
+    return _checked(claims, where, lambda claim: cases(claim, *scores_of(claim), claim.get("over", {})),
+                    lambda counts, _: verdict_on_runs(counts))
 
 
 def _on_paper(claim: dict) -> list[Interval]:
     return cases(claim, *from_paper(claim), paper_choices(claim))
 
 
-def _row(name: str, claim: dict, where: str, found: list[Interval], judge: Callable[[dict, list], str]) -> dict:
-    counts = count(claim, found, len(_on_paper(claim)))
-    difference = float(np.mean([case.value for case in found])) if found else math.nan
-    return {"claim": name, "paper": claim["paper"], "section": claim["section"], "quote": claim["quote"],
-            "where": where, **counts, "difference": difference, "verdict": judge(counts, found)}
+def _checked(claims: dict[str, dict], where: str, cases_of: Callable[[dict], list[Interval]],
+             judge: Callable[[dict, list], str]) -> pd.DataFrame:
+    rows = []
+    for name, claim in claims.items():
+        found = cases_of(claim)
+        counts = count(claim, found, len(_on_paper(claim)))
+        rows.append({"claim": name} | {key: claim[key] for key in ("paper", "section", "quote")} | {"where": where}
+                    | counts | {"difference": float(np.mean([case.value for case in found])) if found else math.nan,
+                                "verdict": judge(counts, found)})
+    return pd.DataFrame(rows)
+
+
+def count_verdicts(checked: pd.DataFrame, by: str, verdicts: tuple[str, ...]) -> pd.DataFrame:
+    """How many checks ended in each of `verdicts` (columns), per value of the column `by` (rows, as they come);
+    StudyError for a verdict that is none of them."""
+    if unknown := sorted(set(checked["verdict"]) - set(verdicts)):
+        raise StudyError(f"claims.csv holds verdicts that there is no column for: {', '.join(unknown)}")
+    counts = pd.crosstab(checked[by], checked["verdict"])
+    return counts.reindex(checked[by].unique(), columns=verdicts, fill_value=0)

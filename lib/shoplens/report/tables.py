@@ -40,6 +40,15 @@ def table_of_paper(name: str) -> pd.DataFrame:
     return LAYOUTS[name](table.replace({"feature": FEATURE_LETTERS}))
 
 
+def over_seeds(what: str, table: pd.DataFrame, rows: list[str]) -> str:
+    """"mean over 1 to 3 seeds", "one seed": `what` the numbers of a table are, and of how many seeds each."""
+    counts = table.groupby(rows)["seed"].nunique()
+    if counts.max() == 1:
+        return "one seed"
+    few = f"{counts.min()} to " if counts.min() < counts.max() else ""
+    return f"{what} over {few}{counts.max()} seeds"
+
+
 def _twin(csv: Path) -> str:
     twin = csv.with_suffix(".md")
     return twin.read_text(encoding="utf-8") if twin.exists() else ""

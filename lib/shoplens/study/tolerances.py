@@ -1,6 +1,5 @@
 """tolerances.yml as data: what each column of a table is, and how far two of its numbers may lie apart."""
 
-from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -59,14 +58,12 @@ class Tolerances:
             # The reference's alone: an interval that came out too wide must not excuse itself.
             low, high = (numbers(reference[end]) for end in rule["of"])
             return np.maximum(self.z * (high - low) / (2 * NORMAL_95), rule["at_least"])
-        return self._of_mean(rule, (numbers(reference[column]) + numbers(yours[column])) / 2, reference)
-
-    def _of_mean(self, rule: dict, middle: np.ndarray, reference: pd.DataFrame) -> np.ndarray:
-        """z standard deviations of means over n numbers in a range, n as the reference says."""
+        # z standard deviations of means over n numbers in a range, n as the reference says.
         low, high = rule.get("between", (0, 1))
         n = np.maximum(numbers(reference[rule["of"]]), 1)
         if "metric" in reference:
             n = n * reference["metric"].map(lambda name: self.counts_as.get(name, 1.0)).to_numpy(float)
+        middle = (numbers(reference[column]) + numbers(yours[column])) / 2
         p = (n * np.clip((middle - low) / (high - low), 0, 1) + 2) / (n + 4)
         return self.z * (high - low) * np.sqrt(p * (1 - p) / n)
 
@@ -85,22 +82,18 @@ def load_tolerances(path: Path | None = None) -> dict:
         raise StudyError(f"{place}: {found}{error.message.removeprefix(f'{error.name} ')}; {remedy}") from None
 
 
-def _roles(section: dict, place: str) -> dict[str, str]:
-    """{column: its role} of one section; StudyError for a column listed twice."""
-    listed = [(column, role) for role in ROLES for column in section.get(role) or ()]
-    for column, times in Counter(column for column, _ in listed).items():
-        if times > 1:
-            raise StudyError(f"{place}: column `{column}` is listed twice; leave it where it belongs")
-    return dict(listed)
-
-
 def tolerances_of(raw: dict, table: str) -> Tolerances:
     """What `load_tolerances` read, for the table of that name (without .csv); StudyError for a column listed twice."""
     sections = {"tolerances.yml": raw} | {f"tolerances.yml, tables, {pattern}": section for pattern, section
                                           in (raw.get("tables") or {}).items() if fnmatchcase(table, pattern)}
     roles, rules = {}, {}
     for place, section in sections.items():
-        roles |= _roles(section, place)
+        listed = [(column, role) for role in ROLES for column in section.get(role) or ()]
+        columns = pd.Index([column for column, _ in listed])
+        if columns.has_duplicates:
+            raise StudyError(f"{place}: column `{columns[columns.duplicated()][0]}` is listed twice; leave it where it "
+                             "belongs")
+        roles |= dict(listed)
         rules |= section.get("scores") or {}
     limits = raw["numerical"] | raw["statistical"]
     return Tolerances(roles, rules, limits["relative"], limits["absolute"], limits["z"], limits.get("counts_as") or {})

@@ -58,8 +58,7 @@ class Agreement:
     def __init__(self, table: str, found: list[Finding]):
         self.table = table
         self.kind = max((finding.kind for finding in found), default=Kind.BITWISE)
-        numeric = [finding for finding in found if finding.place]
-        self.worst = max(numeric, key=lambda finding: finding.rank, default=None)
+        self.worst = max((one for one in found if one.place), key=lambda one: one.rank, default=None)
         self.notes = [f"{table}, {finding.text}" for finding in found if finding.text and finding.kind < Kind.FAILS]
         self.failures = [f"tables/{table}.csv: {finding.text}" for finding in found if finding.kind is Kind.FAILS]
 
@@ -73,43 +72,32 @@ def read_table(path: Path) -> pd.DataFrame:
                          "make reproduce") from None
 
 
-def _by_keys(table: pd.DataFrame, keys: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """Rows of these seeds, or all of a table that has none of them (a catalogue knows no seed but 0), with the tuple of
-    each row's keys as its index."""
-    if "seed" in table and table["seed"].isin(map(str, seeds)).any():
-        table = table[table["seed"].isin(map(str, seeds))]
-    rows = table[keys].itertuples(index=False, name=None)
-    return table.set_axis(pd.Index(rows, dtype=object, tupleize_cols=False))
+def _of_seeds(table: pd.DataFrame, seeds: tuple[int, ...]) -> pd.DataFrame:
+    """Rows of these seeds, or all of a table that has none of them (a catalogue knows no seed but 0)."""
+    wanted = table["seed"].isin(map(str, seeds)) if "seed" in table else pd.Series(False, table.index)
+    return table[wanted] if wanted.any() else table
 
 
-def _labels(table: pd.DataFrame, keys: list[str]) -> np.ndarray:
-    """What to call each row: the keys in which the rows differ, `variant=bCNN; metric=ACC; k=1`."""
-    telling = [key for key in keys if table[key].nunique() > 1] or keys
-    rows = table[telling].itertuples(index=False, name=None)
-    return np.array(["; ".join(f"{k}={cell}" for k, cell in zip(telling, row, strict=True)) for row in rows], object)
+def _labelled(tables: list[pd.DataFrame], keys: list[str]) -> list[pd.DataFrame]:
+    """The tables with what to call each row as its index: the keys in which rows differ, `variant=bCNN; metric=ACC`."""
+    both = pd.concat(tables)
+    telling = [key for key in keys if both[key].nunique() > 1] or keys
+    return [table.set_axis(["; ".join(map("=".join, zip(telling, row, strict=True)))
+                            for row in table[telling].itertuples(index=False, name=None)]) for table in tables]
 
 
-def _in_columns(reference: pd.DataFrame, yours: pd.DataFrame) -> Iterator[Finding]:
-    """Columns that only one of the two tables has."""
-    for columns, other, fault in ((reference, yours, "is missing from yours"), (yours, reference, "is new")):
-        if absent := [column for column in columns if column not in other]:
-            yield Finding(Kind.FAILS, f"column {', '.join(absent)} {fault}; another version of the study made one of "
-                                      "the two")
-
-
-def _in_rows(reference: pd.DataFrame, yours: pd.DataFrame, keys: list[str]) -> Iterator[Finding]:
+def _in_rows(reference: pd.DataFrame, yours: pd.DataFrame, keys: list[str]) -> Iterator[str]:
     """Rows that stand in yours more than once, and those that only one of the two tables has."""
-    for row, count in Counter(yours.index).items():
+    for label, count in Counter(yours.index).items():
         if count > 1:
-            yield Finding(Kind.FAILS, f"{count} of your rows have the same keys ({' '.join(row)})")
-    for label in _labels(reference, keys)[~reference.index.isin(yours.index)]:
-        yield Finding(Kind.FAILS, f"row {label} of the reference is missing from yours")
-    for label in _labels(yours, keys)[~yours.index.isin(reference.index)]:
-        yield Finding(Kind.FAILS, f"your row {label} is not in the reference")
+            yield f"{count} of your rows have the same keys ({' '.join(yours.loc[[label], keys].iloc[0])})"
+    for label in reference.index[~reference.index.isin(yours.index)]:
+        yield f"row {label} of the reference is missing from yours"
+    for label in yours.index[~yours.index.isin(reference.index)]:
+        yield f"your row {label} is not in the reference"
 
 
-def _in_cells(column: str, reference: pd.DataFrame, yours: pd.DataFrame, labels: np.ndarray,
-              tolerances: Tolerances) -> Iterator[Finding]:
+def _in_cells(column: str, reference: pd.DataFrame, yours: pd.DataFrame, tolerances: Tolerances) -> Iterator[Finding]:
     """Cells of one column that differ, of two tables with the same rows."""
     role = tolerances.roles[column]
     different = (reference[column] != yours[column]).to_numpy()
@@ -119,59 +107,50 @@ def _in_cells(column: str, reference: pd.DataFrame, yours: pd.DataFrame, labels:
     if role == "scores" and (different & ~rounding).any():
         allowed = np.where(rounding, allowed, tolerances.far(column, reference, yours))
     for i in np.flatnonzero(different):
-        place = f"{labels[i]}: {column}" if labels[i] else column
+        row = reference.index[i]
+        place = f"{row}: {column}" if row else column
         both = f"reference {reference[column].iloc[i] or '(empty)'}, yours {yours[column].iloc[i] or '(empty)'}"
+        measured = place, deviation[i], allowed[i]
         if rounding[i]:
-            yield Finding(Kind.NUMERICAL, "", place, deviation[i], allowed[i])
+            yield Finding(Kind.NUMERICAL, "", *measured)
         elif role in ("noted", "derived"):
             yield Finding(Kind.STATISTICAL, f"{place}: {both}" if role == "noted" else "")
         elif deviation[i] <= allowed[i]:
-            yield Finding(Kind.STATISTICAL, "", place, deviation[i], allowed[i])
+            yield Finding(Kind.STATISTICAL, "", *measured)
         else:
-            why = _why(role, deviation[i], allowed[i])
-            yield Finding(Kind.FAILS, f"row {labels[i] or 1}, column {column}: {both}; {why}", place, deviation[i],
-                          allowed[i])
+            limit = ("and what no network decides must be equal: same data, same settings?" if role == "given"
+                     else f"tolerance {allowed[i]:.3g}")
+            finite = np.isfinite(deviation[i])
+            why = f"they differ by {deviation[i]:.3g}, {limit}" if finite else "one of them is no finite number"
+            yield Finding(Kind.FAILS, f"row {row or 1}, column {column}: {both}; {why}", *measured)
 
 
-def _why(role: str, deviation: float, allowed: float) -> str:
-    if not np.isfinite(deviation):
-        return "one of them is no finite number"
-    if role == "given":
-        return f"they differ by {deviation:.3g}, and what no network decides must be equal: same data, same settings?"
-    return f"they differ by {deviation:.3g}, tolerance {allowed:.3g}"
-
-
-def _findings(name: str, reference: Path, yours: Path, tolerances: Tolerances,
+def _findings(name: str, theirs: pd.DataFrame, yours: pd.DataFrame, tolerances: Tolerances,
               seeds: tuple[int, ...]) -> Iterator[Finding]:
-    """What differs between two CSV files; see `compare_tables`."""
-    theirs = read_table(reference)
-    try:
-        own = read_table(yours)
-    except StudyError as error:
-        yield Finding(Kind.FAILS, str(error))
-        return
-    if set(theirs) != set(own):
-        yield from _in_columns(theirs, own)
+    """What differs between two tables; see `compare_tables`."""
+    for columns, other, fault in ((theirs, yours, "is missing from yours"), (yours, theirs, "is new")):
+        if absent := [column for column in columns if column not in other]:
+            yield Finding(Kind.FAILS, f"column {', '.join(absent)} {fault}; another version of the study made one of "
+                                      "the two")
+    if set(theirs) != set(yours):
         return
     if unknown := [column for column in theirs if column not in tolerances.roles]:
         raise StudyError(f"tolerances.yml does not say what column `{unknown[0]}` of tables/{name}.csv is; "
                          "add it to keys, machine, given, noted, derived or scores")
     keys = [column for column in theirs if tolerances.roles[column] == "keys"]
-    theirs, own = (_by_keys(table, keys, seeds) for table in (theirs, own))
-    twice = theirs.index[theirs.index.duplicated(keep=False)]
-    if len(twice):
+    theirs, yours = _labelled([_of_seeds(table, seeds) for table in (theirs, yours)], keys)
+    if (twice := theirs[theirs.index.duplicated()]).size:
         raise StudyError(f"tolerances.yml: keys do not tell the rows of tables/{name}.csv apart "
-                         f"({' '.join(twice[0])} stands there twice); declare another column as a key")
+                         f"({' '.join(twice[keys].iloc[0])} stands there twice); declare another column as a key")
     yield Finding(Kind.NUMERICAL)       # not the same bytes, were it only the order of rows or a time
-    yield from _in_rows(theirs, own, keys)
-    theirs = theirs[theirs.index.isin(own.index)]
-    own = own[~own.index.duplicated(keep="last")].reindex(theirs.index)
-    labels = _labels(theirs, keys)
+    yield from (Finding(Kind.FAILS, text) for text in _in_rows(theirs, yours, keys))
+    theirs = theirs[theirs.index.isin(yours.index)]
+    yours = yours[~yours.index.duplicated(keep="last")].reindex(theirs.index)
     for column in theirs:
         if tolerances.roles[column] in ("keys", "machine"):
             continue
         try:
-            yield from _in_cells(column, theirs, own, labels, tolerances)
+            yield from _in_cells(column, theirs, yours, tolerances)
         except KeyError as error:
             raise StudyError(f"tolerances.yml: the rule of column `{column}` needs column {error}, which "
                              f"tables/{name}.csv has not or which has no rule; give the table its own rule under "
@@ -190,7 +169,12 @@ def compare_tables(name: str, reference: Path, yours: Path | None, tolerances: T
                                                     "status to see which run failed")])
     if reference.read_bytes() == yours.read_bytes():
         return Agreement(name, [])
-    return Agreement(name, list(_findings(name, reference, yours, tolerances, seeds)))
+    theirs = read_table(reference)
+    try:
+        own = read_table(yours)
+    except StudyError as error:
+        return Agreement(name, [Finding(Kind.FAILS, str(error))])
+    return Agreement(name, list(_findings(name, theirs, own, tolerances, seeds)))
 
 
 def _tables(folder: Path) -> dict[str, Path]:
@@ -216,15 +200,6 @@ def _check_folders(dataset: str, profile: str, reference: dict[str, Path], yours
                          f"DATASET={dataset} PROFILE={profile} first")
 
 
-def _of_other_seeds(names: list[str], dataset: str, profile: str, owners: dict[str, str]) -> set[str]:
-    """Tables that runs write for other seeds than those of `owners`.
-
-    A table that no run of study.yml writes any more is none of them: that yours lacks it has to be seen.
-    """
-    seeds = {0} | {int(number) for name in names for number in re.findall(r"-s(\d+)", name)}
-    return set(names) & set(_owners(load_study().plan(dataset, profile, tuple(sorted(seeds))))) - set(owners)
-
-
 def _averages_more(reference: Path, yours: Path | None, seeds: tuple[int, ...]) -> bool:
     """Whether a table of the reference averages over more seeds than asked for (and is not simply equal)."""
     if yours and yours.read_bytes() == reference.read_bytes():
@@ -235,16 +210,15 @@ def _averages_more(reference: Path, yours: Path | None, seeds: tuple[int, ...]) 
 
 def _print_agreements(agreements: list[Agreement]) -> None:
     """One line per table, then what differs in words, then what fails."""
-    width = max(len(found.table) for found in agreements)
-    print(f"  {'table':<{width}}  {'agreement':<11}  {'worst':>8}  {'allowed':>8}  where")
+    line = f"  {{:<{max(len(found.table) for found in agreements)}}}  {{:<11}}  {{:>8}}  {{:>8}}  {{}}".format
+    print(line("table", "agreement", "worst", "allowed", "where"))
     for found in agreements:
         figures, where = ["", ""], "see FAILS below" if found.kind is Kind.FAILS else ""
         if found.worst and (found.kind is not Kind.FAILS or found.worst.kind == Kind.FAILS):
             figures = [f"{number:.2g}" if np.isfinite(number) else ""
                        for number in (found.worst.deviation, found.worst.allowed)]
             where = found.worst.place
-        columns = (f"{found.table:<{width}}", f"{found.kind.name.lower():<11}", *(f"{f:>8}" for f in figures), where)
-        print("  " + "  ".join(columns).rstrip())
+        print(line(found.table, found.kind.name.lower(), *figures, where).rstrip())
     for found in agreements:
         for note in found.notes:
             print(f"differs: {note}")
@@ -255,47 +229,42 @@ def _print_agreements(agreements: list[Agreement]) -> None:
             print(f"FAILS: tables/{found.table}.csv: and {len(found.failures) - SHOWN} more")
 
 
-def _print_summary(where: str, agreements: list[Agreement]) -> Kind:
-    """The last line; the weakest kind of all tables."""
-    counts = Counter(found.kind for found in agreements)
-    weakest = max(counts)
-    numbers_of = ", ".join(f"{counts[kind]} {kind.name.lower()}" for kind in Kind if counts[kind])
-    print(f"{where}: {'FAILS' if weakest is Kind.FAILS else f'{weakest.name.lower()} agreement'} ({numbers_of})")
-    return weakest
-
-
 def verify(dataset: str, profile: str, seeds: str, run_id: str = "") -> int:
     """Compare results/<dataset>/<profile> with its reference, one run's tables with `run_id`, and print what agrees.
 
     0 where every table of the reference agrees, 1 where one does not. StudyError where there is nothing to compare.
     """
     study = load_study()
-    asked = parse_seeds(seeds)
+    asked = parse_seeds(seeds) or study.seeds.get(profile, ())
     runs = study.plan(dataset, profile, asked)
-    asked = asked or study.seeds[profile]
     owners = _owners(runs)
-    reference = _tables(root() / "results" / "reference" / dataset / profile)
-    yours = _tables(results_dir(dataset, profile))
+    where = f"{dataset}/{profile}"
+    reference, yours = _tables(root() / "results" / "reference" / where), _tables(results_dir(dataset, profile))
     _check_folders(dataset, profile, reference, yours)
     if run_id:
         choose(runs, run_id)
     accepted, made = ([name for name in tables if not run_id or owners.get(name) == run_id]
                       for tables in (reference, yours))
-    others = _of_other_seeds(accepted, dataset, profile, owners)
-    left_out = [name for name in accepted
-                if name in others or _averages_more(reference[name], yours.get(name), asked)]
+    more = {0} | {int(number) for name in accepted for number in re.findall(r"-s(\d+)", name)}
+    of_more = _owners(study.plan(dataset, profile, tuple(sorted(more))))    # not of a run that study.yml has no more
+    left_out = [name for name in accepted if (name in of_more and name not in owners)
+                or _averages_more(reference[name], yours.get(name), asked)]
     names = [name for name in accepted if name not in left_out]
     if not names:
-        raise StudyError(f"the reference for {dataset}/{profile} has no table of {run_id or 'any run'} with "
+        raise StudyError(f"the reference for {where} has no table of {run_id or 'any run'} with "
                          f"SEEDS=\"{seeds}\"; it has: {', '.join(reference)}")
     raw = load_tolerances()
     agreements = [compare_tables(name, reference[name], yours.get(name), tolerances_of(raw, name), asked)
                   for name in names]
-    print(f"results/{dataset}/{profile} against results/reference/{dataset}/{profile}")
+    print(f"results/{where} against results/reference/{where}")
     _print_agreements(agreements)
     not_compared = {"no reference for": [name for name in made if name not in accepted],
                     f'left out, of other seeds than SEEDS="{seeds}"': left_out}
     for why, tables in not_compared.items():
         if tables:
             print(f"{why}: {', '.join(tables)}")
-    return int(_print_summary(f"{dataset}/{profile}", agreements) is Kind.FAILS)
+    counts = Counter(found.kind for found in agreements)
+    weakest = max(counts)
+    counted = ", ".join(f"{counts[kind]} {kind.name.lower()}" for kind in sorted(counts))
+    print(f"{where}: {'FAILS' if weakest is Kind.FAILS else f'{weakest.name.lower()} agreement'} ({counted})")
+    return int(weakest is Kind.FAILS)
