@@ -63,7 +63,8 @@ def _published(folder, ids, rng, labels, **changes):
     for run_id in ids:
         (folder / "artefacts" / run_id).mkdir(parents=True)
         _scores(rng, labels, **changes.get(run_id, {})).save(folder / "artefacts" / run_id / "scores.npz")
-    return SimpleNamespace(results=folder, inputs=lambda name: [i for i in ids if i.split("-s")[0] == name])
+    return SimpleNamespace(inputs=lambda name: [i for i in ids if i.split("-s")[0] == name],
+                           artefact_of=lambda run_id, name: folder / "artefacts" / run_id / name)
 
 
 def test_scores_are_loaded_by_variant_and_seed(tmp_path, rng, labels):

@@ -49,6 +49,14 @@ def test_the_table_of_an_input(scratch_root, monkeypatch):
         run.table_of("02_bcnn")
 
 
+def test_tables_of_the_inputs_and_of_no_other_run(scratch_root, monkeypatch):
+    run = open_run(monkeypatch, {"02_bcnn": ["02_bcnn", "02_bcnn-s1"], "03_sscnn": []})
+    publish(run, "02_bcnn", {"outputs": ["tables/02_bcnn.csv", "tables/02_bcnn.md", "figures/02_bcnn_curves.png"]})
+    publish(run, "02_bcnn-s1", {"outputs": ["tables/02_bcnn-s1.csv", "artefacts/02_bcnn-s1/history.csv"]})
+    publish(run, "05_bmtl_rl", {"outputs": ["tables/05_bmtl_rl.csv"]})
+    assert run.earlier_tables() == {name: run.results / "tables" / f"{name}.csv" for name in ("02_bcnn", "02_bcnn-s1")}
+
+
 # --- recipes ------------------------------------------------------------------------------------------------------
 
 

@@ -58,9 +58,10 @@ SCORES = pd.DataFrame({"subset": "full", "alternative": ["as run", "literal deno
 
 
 def test_effects_come_from_the_rows_named(tmp_path):
-    GAINS.to_csv(tmp_path / "ablations.csv", index=False)
-    SCORES.to_csv(tmp_path / "04_bcnn_mcr_alternatives.csv", index=False)
-    found = ambiguities.effects(REGISTER, tmp_path).set_index("ambiguity")
+    tables = {name: tmp_path / f"{name}.csv" for name in ("ablations", "04_bcnn_mcr_alternatives")}
+    GAINS.to_csv(tables["ablations"], index=False)
+    SCORES.to_csv(tables["04_bcnn_mcr_alternatives"], index=False)
+    found = ambiguities.effects(REGISTER, tables).set_index("ambiguity")
     assert set(found.index) == {"attention-reading", "mcr-denominator"}
     assert tuple(found.loc["attention-reading", ["value", "low", "high", "on"]]) == (-0.02, -0.04, 0.01, "full")
     assert found.loc["mcr-denominator", "value"] == pytest.approx(0.6 - 0.8)
@@ -77,9 +78,9 @@ def test_effects_come_from_the_rows_named(tmp_path):
 def test_a_column_that_is_not_there_is_named(tmp_path):
     GAINS.drop(columns="variant").to_csv(tmp_path / "ablations.csv", index=False)
     with pytest.raises(KeyError, match="variant"):
-        ambiguities.effects(REGISTER, tmp_path)
+        ambiguities.effects(REGISTER, {"ablations": tmp_path / "ablations.csv"})
 
 
-def test_nothing_ran_so_nothing_was_measured(tmp_path):
-    assert ambiguities.effects(REGISTER, tmp_path).empty
-    assert len(ambiguities.readable(REGISTER, ambiguities.effects(REGISTER, tmp_path))) == len(REGISTER)
+def test_nothing_ran_so_nothing_was_measured():
+    assert ambiguities.effects(REGISTER, {}).empty
+    assert len(ambiguities.readable(REGISTER, ambiguities.effects(REGISTER, {}))) == len(REGISTER)

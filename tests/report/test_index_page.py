@@ -107,7 +107,7 @@ def evidence() -> dict[str, pd.DataFrame]:
     ours = on_paper.assign(where="bazaar, items", verdict="direction only")
     register = ambiguities.load_register()
     return {"claims": pd.concat([on_paper, ours]),
-            "ambiguities": ambiguities.readable(register, ambiguities.effects(register, paths.root() / "nowhere"))}
+            "ambiguities": ambiguities.readable(register, ambiguities.effects(register, {}))}
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def load_scores(run, names: dict[str, str]) -> ScoresBySeed:
 
     Raises ValueError where two variants were not scored on the same test images: they cannot be paired.
     """
-    found = {variant: {seed_of(i): Scores.load(run.results / "artefacts" / i / "scores.npz") for i in run.inputs(name)}
+    found = {variant: {seed_of(i): Scores.load(run.artefact_of(i, "scores.npz")) for i in run.inputs(name)}
              for variant, name in names.items()}
     found = {variant: scores for variant, scores in found.items() if scores}
     rows = [scores.rows["test"] for of_seed in found.values() for scores in of_seed.values()]

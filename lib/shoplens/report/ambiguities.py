@@ -1,5 +1,6 @@
 """The ambiguity register (ambiguities.yml) with what the other reading changed, where a run measured it."""
 
+import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,15 @@ def load_register() -> dict[str, dict]:
     return yaml.safe_load((paths.root() / "ambiguities.yml").read_text(encoding="utf-8"))
 
 
-def effects(register: dict[str, dict], tables: Path) -> pd.DataFrame:
+def effects(register: dict[str, dict], tables: dict[str, Path]) -> pd.DataFrame:
     """What runs measured, one row per effect: ambiguity, table, metric, other, value (a difference of scores), low,
     high (NaN where the table has no interval), on (which images or protocol). Empty where nothing ran.
 
-    tables: folder of CSVs. Raises KeyError for a column that a table does not have.
+    tables: name → CSV. Raises KeyError for a column that a table does not have.
     """
-    found = [_differences(pd.read_csv(file), effect).assign(ambiguity=name, table=file.stem)
+    found = [_differences(pd.read_csv(tables[table]), effect).assign(ambiguity=name, table=table)
              for name, row in register.items() for effect in row.get("effect", [])
-             for file in sorted(tables.glob(f"{effect['table']}.csv"))]
+             for table in sorted(fnmatch.filter(tables, effect["table"]))]
     columns = ["ambiguity", "table", "metric", "other", "value", "low", "high", "on"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 

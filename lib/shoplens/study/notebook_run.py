@@ -141,6 +141,11 @@ class Run:
 
         return pd.read_csv(self._existing(f"tables/{run_id}.csv", self._listed(run_id)))
 
+    def earlier_tables(self) -> dict[str, Path]:
+        """The CSVs of all runs that may be read, by name without ending."""
+        outputs = sorted({name for run_id in self._earlier for name in self.record(run_id)["outputs"]})
+        return {Path(name).stem: self.results / name for name in outputs if Path(name).match("tables/*.csv")}
+
     def record(self, run_id: str) -> dict:
         """The record of an earlier run: parameters, metrics, provenance, wall seconds; FileNotFoundError as `input`."""
         return read_json(self._existing(f"runs/{run_id}.json", run_id))
