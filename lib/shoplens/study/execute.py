@@ -21,7 +21,7 @@ from shoplens.study.fingerprint import code_files
 from shoplens.study.notebook_run import try_lock
 from shoplens.study.parameters import check_used
 from shoplens.study.plan import RunSpec
-from shoplens.study.publish import check_outputs, publish, stopped_in, withdraw, work_folder
+from shoplens.study.publish import check_outputs, is_notebook, publish, stopped_in, withdraw, work_folder
 
 # Training prints one line an epoch; those lines go to the terminal, everything else only to the log.
 PROGRESS = re.compile(r"\s*epoch\b", re.I)
@@ -148,12 +148,20 @@ def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
     elif not reason:
         reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
     failed = run.results / "failed" / f"{run.id}.ipynb"
-    failed.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(executed if executed.exists() else run.notebook, failed)
-    shutil.rmtree(work_folder(run), ignore_errors=True)
-    write_sealed(run.record_file, record | {"status": "failed", "error": reason, "cell": cell})
+    kept = f"see {failed.relative_to(root())}"
+    try:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        if is_notebook(executed):
+            os.replace(executed, failed)        # moving takes no room on a full disk
+        else:
+            shutil.copyfile(run.notebook, failed)
+        shutil.rmtree(work_folder(run), ignore_errors=True)
+        write_sealed(run.record_file, record | {"status": "failed", "error": reason, "cell": cell})
+    except OSError as lost:
+        failed.unlink(missing_ok=True)
+        kept = f"nothing of it could be kept: {lost}"
     where = f" in the cell `{cell}`" if cell else ""
-    return f"{run.id} failed{where}: {reason} (see {failed.relative_to(root())})"
+    return f"{run.id} failed{where}: {reason} ({kept})"
 
 
 def num_processes() -> int:

@@ -59,9 +59,17 @@ def remove_recorded(record: Path) -> None:
         record.unlink()
 
 
+def is_notebook(file: Path) -> bool:
+    """Whether a file is there and whole: an attempt that ended badly may have left half of one."""
+    try:
+        return "cells" in read_json(file)
+    except (OSError, ValueError):
+        return False
+
+
 def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
     """(first line of the code cell that did not end well, its error) of a notebook as far as it came."""
-    if not notebook.exists():
+    if not is_notebook(notebook):
         return None, None
     for cell in read_json(notebook)["cells"]:
         source = "".join(cell["source"]).strip()

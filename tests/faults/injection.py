@@ -1,0 +1,149 @@
+"""Faults at random on a small smoke study, and what a user sees of them: the same tables, or one line that names the
+file. `PYTHONPATH=lib:tests python -m faults.injection --kills 60 --damages 20` does it at length; the tests in short.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from smoke import copy_of_sources, environment, keep_runs, make
+
+RUNS = {"01_catalogue", "02_bcnn", "02_bcnn_root", "04_bcnn_mcr", "08_netvlad", "09_global_pos10"}
+RESULTS = "results/bazaar/smoke"
+DAMAGED = (f"{RESULTS}/artefacts", f"{RESULTS}/tables", f"{RESULTS}/runs", f"{RESULTS}/checkpoints", "cache")
+PATIENCE_S = 10     # after which no process of a killed make may be left
+
+
+def build(folder: Path, python: str) -> dict[str, bytes]:
+    """A copy of the study with few runs, executed once; its tables."""
+    keep_runs(copy_of_sources(folder), "bazaar", RUNS)
+    assert not reproduce(folder, python)
+    return tables(folder)
+
+
+def reproduce(folder: Path, python: str) -> str:
+    """What `make reproduce` says on stderr where it fails, "" where it ends well."""
+    done = make(folder, "reproduce", "PROFILE=smoke", python=python)
+    return "" if done.returncode == 0 else done.stderr or "failed without a word"
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / RESULTS / "tables").glob("*"))}
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """Living processes that belong to a study."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("STUDY_ROOT") == str(folder):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def make_due(folder: Path, chance: random.Random) -> str:
+    """Have some run executed again, and at times what lies in the cache made again."""
+    name = chance.choice(sorted(RUNS))
+    (folder / RESULTS / "runs" / f"{name}.json").unlink(missing_ok=True)
+    if gone := chance.choice(["", "", "bazaar", "stores", "activations", "hashes"]):
+        shutil.rmtree(folder / "cache" / gone, ignore_errors=True)
+    return f"{name} due{f', without cache/{gone}' if gone else ''}"
+
+
+def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str:
+    """Start `make reproduce`, kill some of it at a random moment; what was killed, "" where it was too late.
+
+    AssertionError where a process is left after PATIENCE_S.
+    """
+    running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={sys.executable}"], cwd=folder,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
+                               start_new_session=True)
+    moment = chance.uniform(0, longest_s)
+    time.sleep(moment)
+    what = chance.choice(["group", "make", "runner", "kernel"])
+    chosen = [process for process in processes(folder) if _is(what, process, running.pid)]
+    if what == "group" and running.poll() is None:
+        os.killpg(running.pid, signal.SIGKILL)
+    for process in chosen if what != "group" else ():
+        process.kill()
+    if what == "kernel" or not chosen:      # the others go on, or end of themselves
+        running.wait(timeout=300)
+    running.poll()
+    deadline = time.monotonic() + PATIENCE_S
+    while left := processes(folder):
+        assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s, and left: {[p.cmdline() for p in left]}"
+        time.sleep(0.1)
+        running.poll()
+    return f"{what} after {moment:.1f} s" if chosen or what == "group" else ""
+
+
+def _is(what: str, process: psutil.Process, pid: int) -> bool:
+    words = " ".join(process.cmdline())
+    return {"make": process.pid == pid, "runner": "shoplens.study execute" in words and "-c" not in process.cmdline(),
+            "kernel": "ipykernel_launcher" in words, "group": True}[what]
+
+
+def damage_at_random(folder: Path, chance: random.Random, how: str) -> Path:
+    """Truncate a file chosen at random, or flip one byte of it; which one it was, seen from the study."""
+    files = sorted(file for place in DAMAGED for file in (folder / place).rglob("*")
+                   if file.is_file() and file.stat().st_size)
+    kinds = sorted({file.relative_to(folder).parts[:4] for file in files})      # drawings are many, records few
+    kind = chance.choice(kinds)
+    file = chance.choice([file for file in files if file.relative_to(folder).parts[:4] == kind])
+    content = bytearray(file.read_bytes())
+    if how == "flip":
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    else:
+        del content[chance.randrange(len(content)):]
+    file.write_bytes(content)
+    return file.relative_to(folder)
+
+
+def check(folder: Path, undisturbed: dict[str, bytes], python: str, damaged: list[Path]) -> str:
+    """"equal", or "refused" where one line names a damaged file; AssertionError for anything else."""
+    said = reproduce(folder, python)
+    if not said:
+        assert tables(folder) == undisturbed
+        return "equal"
+    assert any(file.name in said for file in damaged), said
+    return "refused"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--damages", type=int, default=20, help="truncations, and as many single flipped bits")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
+    given = parser.parse_args()
+    chance = random.Random(given.seed)
+    print(f"seed {given.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder).resolve()
+        started = time.monotonic()
+        undisturbed = build(folder, sys.executable)
+        longest = time.monotonic() - started
+        for number in range(given.kills):
+            due = make_due(folder, chance)
+            what = kill_at_random(folder, chance, longest / 2)
+            print(f"kill {number + 1}: {due}; {what or 'too late'}:",
+                  check(folder, undisturbed, sys.executable, []), flush=True)
+        for how in ("truncate", "flip"):
+            for number in range(given.damages):
+                file = damage_at_random(folder, chance, how)
+                due = make_due(folder, chance)
+                print(f"{how} {number + 1}: {file}; {due}:",
+                      check(folder, undisturbed, sys.executable, [file]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
