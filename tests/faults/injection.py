@@ -11,14 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 from smoke import copy_of_sources, environment, keep_runs, make
+from warm_python import warm_python
 
-RUNS = {"01_catalogue", "02_bcnn", "02_bcnn_root", "04_bcnn_mcr", "08_netvlad", "09_global_pos10"}
+RUNS = {"01_catalogue", "02_bcnn", "08_netvlad", "09_global_pos10"}
 RESULTS = "results/bazaar/smoke"
 DAMAGED = (f"{RESULTS}/artefacts", f"{RESULTS}/tables", f"{RESULTS}/runs", f"{RESULTS}/checkpoints", "cache")
+WITHIN_S = 8        # of its start a make is killed
 PATIENCE_S = 10     # after which no process of a killed make may be left
 
 
@@ -61,7 +64,7 @@ def make_due(folder: Path, chance: random.Random) -> str:
 
 
 def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str:
-    """Start `make reproduce`, kill some of it at a random moment; what was killed, "" where it was too late.
+    """Start `make reproduce`, kill some of it at a random moment; what was killed, and when.
 
     AssertionError where a process is left after PATIENCE_S.
     """
@@ -72,25 +75,26 @@ def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str
     time.sleep(moment)
     what = chance.choice(["group", "make", "runner", "kernel"])
     chosen = [process for process in processes(folder) if _is(what, process, running.pid)]
-    if what == "group" and running.poll() is None:
-        os.killpg(running.pid, signal.SIGKILL)
-    for process in chosen if what != "group" else ():
+    for process in chosen:
         process.kill()
-    if what == "kernel" or not chosen:      # the others go on, or end of themselves
-        running.wait(timeout=300)
+    if what == "kernel" and chosen:
+        running.wait(timeout=60)        # it sees its kernel die, and says so
+    elif running.poll() is None and (what == "group" or not chosen):
+        what = "group"
+        os.killpg(running.pid, signal.SIGKILL)
     running.poll()
     deadline = time.monotonic() + PATIENCE_S
     while left := processes(folder):
         assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s, and left: {[p.cmdline() for p in left]}"
         time.sleep(0.1)
         running.poll()
-    return f"{what} after {moment:.1f} s" if chosen or what == "group" else ""
+    return f"{what} after {moment:.1f} s"
 
 
 def _is(what: str, process: psutil.Process, pid: int) -> bool:
     words = " ".join(process.cmdline())
     return {"make": process.pid == pid, "runner": "shoplens.study execute" in words and "-c" not in process.cmdline(),
-            "kernel": "ipykernel_launcher" in words, "group": True}[what]
+            "kernel": "ipykernel_launcher" in words, "group": False}[what]
 
 
 def damage_at_random(folder: Path, chance: random.Random, how: str) -> Path:
@@ -119,30 +123,36 @@ def check(folder: Path, undisturbed: dict[str, bytes], python: str, damaged: lis
     return "refused"
 
 
+def rounds(folder: Path, undisturbed: dict[str, bytes], python: str, chance: random.Random, kills: int, damages: int,
+           each: int) -> Iterator[str]:
+    """Kills, then truncations, then flipped bits, `each` of them before every check; one line per check."""
+    for how, count in (("kill", kills), ("truncate", damages), ("flip", damages)):
+        for start in range(0, count, each):
+            done, files = [], []
+            for _ in range(min(each, count - start)):
+                if how == "kill":
+                    done += [make_due(folder, chance), kill_at_random(folder, chance, WITHIN_S)]
+                else:
+                    files.append(damage_at_random(folder, chance, how))
+            done += [*map(str, files), make_due(folder, chance)]
+            yield f"{how} {start + 1}: {'; '.join(done)}: {check(folder, undisturbed, python, files)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--damages", type=int, default=20, help="truncations, and as many single flipped bits")
+    parser.add_argument("--each", type=int, default=1, help="faults before the tables are looked at")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     given = parser.parse_args()
-    chance = random.Random(given.seed)
     print(f"seed {given.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other, \
+            warm_python(Path(other)) as python:
         folder = Path(folder).resolve()
-        started = time.monotonic()
-        undisturbed = build(folder, sys.executable)
-        longest = time.monotonic() - started
-        for number in range(given.kills):
-            due = make_due(folder, chance)
-            what = kill_at_random(folder, chance, longest / 2)
-            print(f"kill {number + 1}: {due}; {what or 'too late'}:",
-                  check(folder, undisturbed, sys.executable, []), flush=True)
-        for how in ("truncate", "flip"):
-            for number in range(given.damages):
-                file = damage_at_random(folder, chance, how)
-                due = make_due(folder, chance)
-                print(f"{how} {number + 1}: {file}; {due}:",
-                      check(folder, undisturbed, sys.executable, [file]), flush=True)
+        undisturbed = build(folder, python)
+        for line in rounds(folder, undisturbed, python, random.Random(given.seed), given.kills, given.damages,
+                           given.each):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
