@@ -26,13 +26,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_hashes(files: Iterable[Path], place: Path) -> dict[Path, str]:
-    """SHA-256 of each file; what is remembered of them is kept per `place`, the folder they belong to.
+def file_hashes(files: Iterable[Path], place: Path, anew: bool = False) -> dict[Path, str]:
+    """SHA-256 of each file; what is remembered of them is kept per `place`, the folder they belong to. anew: read them
+    all, whatever is remembered.
 
     OSError for a file that is not there or cannot be read.
     """
     memory = _of("hashes", place)
-    remembered = {} if os.environ.get("VERIFY") else _unsealed(memory) or {}
+    remembered = {} if anew or os.environ.get("VERIFY") else _unsealed(memory) or {}
     found, new = {}, {}
     for file in files:
         stat = file.stat()
@@ -104,10 +105,11 @@ def damage(folder: Path) -> str:
     return next(iter(altered(folder, hashes)), "")
 
 
-def altered(folder: Path, hashes: dict[str, str]) -> list[str]:
-    """One sentence for each of these files of a folder that is gone or no longer has its hash. hashes: name → hash."""
+def altered(folder: Path, hashes: dict[str, str], anew: bool = False) -> list[str]:
+    """One sentence for each of these files of a folder that is gone or no longer has its hash. hashes: name → hash.
+    anew: as for `file_hashes`."""
     there = [name for name in hashes if (folder / name).is_file()]
-    now = file_hashes([folder / name for name in there], folder)
+    now = file_hashes([folder / name for name in there], folder, anew)
     return [f"{name} is gone" if name not in there else f"{name} is not as it was written" for name in hashes
             if name not in there or now[folder / name] != hashes[name]]
 

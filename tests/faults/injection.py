@@ -85,7 +85,7 @@ def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str
     running.poll()
     deadline = time.monotonic() + PATIENCE_S
     while left := processes(folder):
-        assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s, and left: {[p.cmdline() for p in left]}"
+        assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s left {[p.cmdline() for p in left]}"
         time.sleep(0.1)
         running.poll()
     return f"{what} after {moment:.1f} s"

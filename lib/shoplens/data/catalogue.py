@@ -215,12 +215,12 @@ class Catalogue:
 def _restore(folder: Path, name: str, source: dict | None) -> None:
     """Have the source make a folder of pictures in the cache again where it is not as it was made."""
     if source is not None and sealed.damage(folder):
-        from shoplens.data import registry      # which imports this module
+        from shoplens.data import registry  # which imports this module
 
         registry.prepare(name, **source)
     if why := sealed.damage(folder):
-        raise CatalogueError(f"the pictures of {name!r} cannot be made again in {folder} ({why}): prepare the catalogue "
-                             "anew, with make data or the run of notebook 01")
+        raise CatalogueError(f"the pictures of {name!r} cannot be made again in {folder} ({why}): run notebook 01 anew, "
+                             "which prepares the catalogue")
 
 
 def _portable(folder: Path) -> list[str]:

@@ -89,4 +89,4 @@ def _belongs_in_git(run: RunSpec, name: str) -> bool:
 def shows_pictures(file: Path) -> bool:
     """Whether a figure is a sheet of pictures: those stay out of git, as the pictures themselves do."""
     drawing = file.with_suffix(".svg")
-    return drawing.exists() and drawing.read_text().count("<image") > 1
+    return drawing.exists() and drawing.read_text(encoding="utf-8").count("<image") > 1

@@ -13,8 +13,8 @@ from shoplens.errors import StudyError
 from shoplens.paths import data_dir, results_dir, root
 from shoplens.sealed import altered
 from shoplens.study.execute import execute, is_locked, lock_file, locked, num_processes, say
-from shoplens.study.fingerprint import closure, differences, digest, fingerprints
-from shoplens.study.parameters import check_used
+from shoplens.study.fingerprint import closure, differences, digest, fingerprints, module_file
+from shoplens.study.parameters import check_keywords, check_used
 from shoplens.study.plan import RunSpec, load_study, needed, parse_seeds
 from shoplens.study.publish import read_record, report_mark, work_folder
 from shoplens.syntax import short_hash
@@ -84,6 +84,9 @@ def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> str:
     fetch_raw(runs)
     for notebook in dict.fromkeys(run.notebook for run in runs.values()):
         check_used(notebook)
+    for run in runs.values():
+        if run.sources and (source := module_file(f"shoplens.data.sources.{run.dataset}")):
+            check_keywords(f"study.yml, run {run.name}", "SOURCE", run.parameters().get("SOURCE", {}), source)
     found = assess(runs, fingerprints(runs))
     due = {name: run for name, run in runs.items() if found[name].state != "done"}
     folder = results_dir(dataset, profile)
@@ -120,7 +123,7 @@ def _report_digest(runs: dict[str, RunSpec]) -> str:
 def _report_stands(folder: Path, report: str) -> bool:
     """Whether index.html is there, of this digest, and no run was published after it."""
     mark = report_mark(folder)
-    return (folder / "index.html").exists() and mark.exists() and mark.read_text().strip() == report
+    return (folder / "index.html").exists() and mark.exists() and mark.read_text(encoding="utf-8").strip() == report
 
 
 def _rules(folder: Path, due: dict[str, RunSpec], seeds: str, report: str) -> str:
