@@ -125,17 +125,18 @@ def check(folder: Path, undisturbed: dict[str, bytes], python: str, damaged: lis
 
 def rounds(folder: Path, undisturbed: dict[str, bytes], python: str, chance: random.Random, kills: int, damages: int,
            each: int) -> Iterator[str]:
-    """Kills, then truncations, then flipped bits, `each` of them before every check; one line per check."""
-    for how, count in (("kill", kills), ("truncate", damages), ("flip", damages)):
-        for start in range(0, count, each):
-            done, files = [], []
-            for _ in range(min(each, count - start)):
-                if how == "kill":
-                    done += [make_due(folder, chance), kill_at_random(folder, chance, WITHIN_S)]
-                else:
-                    files.append(damage_at_random(folder, chance, how))
-            done += [*map(str, files), make_due(folder, chance)]
-            yield f"{how} {start + 1}: {'; '.join(done)}: {check(folder, undisturbed, python, files)}"
+    """Kills, then as many truncations as flipped bits, `each` of them before every check; one line per check."""
+    faults = ["kill"] * kills + ["truncate", "flip"] * damages
+    for start in range(0, len(faults), each):
+        done, files = [], []
+        for how in faults[start:start + each]:
+            if how == "kill":
+                done += [make_due(folder, chance), f"kill {kill_at_random(folder, chance, WITHIN_S)}"]
+            else:
+                files.append(damage_at_random(folder, chance, how))
+                done.append(f"{how} {files[-1]}")
+        done.append(make_due(folder, chance))
+        yield f"{start + 1}: {'; '.join(done)}: {check(folder, undisturbed, python, files)}"
 
 
 def main() -> None:

@@ -219,8 +219,8 @@ def _restore(folder: Path, name: str, source: dict | None) -> None:
 
         registry.prepare(name, **source)
     if why := sealed.damage(folder):
-        raise CatalogueError(f"the pictures of {name!r} cannot be made again in {folder} ({why}): run notebook 01 anew, "
-                             "which prepares the catalogue")
+        raise CatalogueError(f"the pictures of {name!r} cannot be made again in {folder} ({why}): run notebook 01, "
+                             "which prepares the catalogue, anew")
 
 
 def _portable(folder: Path) -> list[str]:
