@@ -166,6 +166,8 @@ class Catalogue:
         Both count P1's images only (`classify`); rows outside P1, such as search galleries, are kept.
         """
         leaf, classify = self.hierarchy.leaf, self.images["classify"].to_numpy(bool)
+        if not classify.any():
+            raise CatalogueError(f"{self.name!r} has no image to classify: column `classify` is 0 on every row")
         counts = self.images.loc[classify, leaf].value_counts()
         big = self.images[leaf].map(counts).fillna(0).to_numpy() >= min_per_leaf
         if not (big & classify).any():

@@ -126,8 +126,9 @@ def allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
 def _listing(total: int, errors: list[tuple[str, str]]) -> str:
     lines = "\n  ".join(f"{file}: {why}" for file, why in errors[:50])
     more = f"\n  and {len(errors) - 50} more" if len(errors) > 50 else ""
-    return (f"{len(errors)} of {total} images cannot be read; replace them or take their rows out of the table:"
-            f"\n  {lines}{more}")
+    first = ": ".join(errors[0])       # in the first line, which may be all that is shown
+    return (f"{len(errors)} of {total} images cannot be read, {first}; replace them or take their rows out of the "
+            f"table:\n  {lines}{more}")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
         # A cell that killed its kernel may have a count already, but the kernel never replied to it.
         replied = "shell.execute_reply" in cell["metadata"].get("execution", ())
         if errors or cell["execution_count"] is None or not replied:
-            message = f"{errors[0]['ename']}: {errors[0]['evalue']}".splitlines()[0] if errors else None
+            said = [line for line in errors[0]["evalue"].splitlines() if line.strip()] if errors else []
+            message = ": ".join([errors[0]["ename"], *said[:1]]) if errors else None
             return source.splitlines()[0][:80], message
     return None, None
 
