@@ -113,6 +113,17 @@ def damage_at_random(folder: Path, chance: random.Random, how: str) -> Path:
     return file.relative_to(folder)
 
 
+def start_at_once(folder: Path, python: str, count: int, chance: random.Random) -> list[str]:
+    """How several makes end that are started within two seconds: "done", or the one line on stderr."""
+    started = []
+    for _ in range(count):
+        started.append(subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={python}"], cwd=folder,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()))
+        time.sleep(chance.uniform(0, 2 / count))
+    ended = [(process.communicate(timeout=1800)[1], process.returncode) for process in started]
+    return [said.splitlines()[0] if code else "done" for said, code in ended]
+
+
 def check(folder: Path, undisturbed: dict[str, bytes], python: str, damaged: list[Path]) -> str:
     """"equal", or "refused" where one line names a damaged file; AssertionError for anything else."""
     said = reproduce(folder, python)
@@ -144,15 +155,21 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--damages", type=int, default=20, help="truncations, and as many single flipped bits")
     parser.add_argument("--each", type=int, default=1, help="faults before the tables are looked at")
+    parser.add_argument("--makes", type=int, default=0, help="before all else, so many makes at once in a fresh copy")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other, \
             warm_python(Path(other)) as python:
         folder = Path(folder).resolve()
-        undisturbed = build(folder, python)
-        for line in rounds(folder, undisturbed, python, random.Random(given.seed), given.kills, given.damages,
-                           given.each):
+        undisturbed, chance = build(folder, python), random.Random(given.seed)
+        if given.makes:
+            with tempfile.TemporaryDirectory() as fresh:
+                fresh = Path(fresh).resolve()
+                keep_runs(copy_of_sources(fresh), "bazaar", RUNS)
+                print(*start_at_once(fresh, python, given.makes, chance), sep="\n", flush=True)
+                assert tables(fresh) == undisturbed
+        for line in rounds(folder, undisturbed, python, chance, given.kills, given.damages, given.each):
             print(line, flush=True)
 
 

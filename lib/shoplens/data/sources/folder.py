@@ -67,8 +67,8 @@ def _check_given(path: Path, images: pd.DataFrame) -> None:
     without = p1[p1["split"] == ""]
     if 0 < len(without) < len(p1):
         raise CatalogueError(f"{path}: column `split` is filled in for {len(p1) - len(without):,} of {len(p1):,} "
-                             f"images and empty for {len(without):,} (such as {without['path'].iloc[0]!r}): fill it in for "
-                             "all, or leave the column out to have them split 7:2:1.")
+                             f"images and empty for {len(without):,} (such as {without['path'].iloc[0]!r}): fill it in "
+                             "for all, or leave the column out to have them split 7:2:1.")
 
 
 def _locate(given: str, default: str) -> Path:
