@@ -102,16 +102,16 @@ def damage(folder: Path) -> str:
     hashes = _unsealed(folder / SEAL)
     if hashes is None:
         return "its list of files is missing or damaged" if folder.exists() else "it is not there"
-    return next(iter(altered(folder, hashes)), "")
+    return next((f"{name} {what}" for name, what in altered(folder, hashes).items()), "")
 
 
-def altered(folder: Path, hashes: dict[str, str], anew: bool = False) -> list[str]:
-    """One sentence for each of these files of a folder that is gone or no longer has its hash. hashes: name → hash.
-    anew: as for `file_hashes`."""
+def altered(folder: Path, hashes: dict[str, str], anew: bool = False) -> dict[str, str]:
+    """Those of these files of a folder that are gone or no longer have their hash, name → "is gone" or "is not as it
+    was written". hashes: name → hash. anew: as for `file_hashes`."""
     there = [name for name in hashes if (folder / name).is_file()]
     now = file_hashes([folder / name for name in there], folder, anew)
-    return [f"{name} is gone" if name not in there else f"{name} is not as it was written" for name in hashes
-            if name not in there or now[folder / name] != hashes[name]]
+    return {name: "is gone" if name not in there else "is not as it was written" for name in hashes
+            if name not in there or now[folder / name] != hashes[name]}
 
 
 def made(folder: Path, make: Callable[[Path], None]) -> Path:

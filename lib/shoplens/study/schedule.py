@@ -66,7 +66,7 @@ def _standing(run: RunSpec, components: dict, inputs: dict[str, Standing]) -> St
         elif inputs[name].record["finished"] != record["inputs"].get(name):
             reasons.append(f"input {name} is newer")
     if "files" in record:
-        reasons += altered(run.results, record["files"])
+        reasons += [f"{name} {what}" for name, what in altered(run.results, record["files"]).items()]
     else:
         reasons.append("its record, of an earlier version of the study, does not say what it wrote")
     return Standing("stale" if reasons else "done", reasons, record)

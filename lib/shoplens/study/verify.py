@@ -206,7 +206,8 @@ def _not_as_written(runs: Iterable[RunSpec]) -> Iterator[str]:
     """One sentence per file of these runs that is not as its run wrote it: edited or damaged since."""
     for run in runs:
         try:
-            yield from altered(run.results, read_record(run.record_file).get("files", {}), anew=True)
+            written = read_record(run.record_file).get("files", {})
+            yield from (f"{name} {what}" for name, what in altered(run.results, written, anew=True).items())
         except StudyError as error:
             yield str(error)
 
