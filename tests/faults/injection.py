@@ -77,8 +77,8 @@ def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str
     chosen = [process for process in processes(folder) if _is(what, process, running.pid)]
     for process in chosen:
         process.kill()
-    if what == "kernel" and chosen:
-        running.wait(timeout=60)        # it sees its kernel die, and says so
+    if what in ("kernel", "runner") and chosen:
+        running.wait(timeout=120)       # make sees its run fail, says so and writes the report
     elif running.poll() is None and (what == "group" or not chosen):
         what = "group"
         os.killpg(running.pid, signal.SIGKILL)
