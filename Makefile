@@ -9,16 +9,30 @@ SEEDS ?=
 NUM_PROCESSES ?=
 PYTHON ?=
 YES ?=
+VERIFY ?=
 
 # On a CPU two runs at a time, each on half of the cores, are faster than one on all: reading, figures and small steps do
 # not fill them. A GPU, or a training of several processes, is one run's alone. make -j says otherwise.
+# What must run is decided in Python: with these flags make would say, or mark as done, what is not so.
+ifneq ($(strip $(foreach flag,n t q,$(findstring $(flag),$(filter-out --%,$(firstword -$(MAKEFLAGS)))))),)
+$(error make -n, -t and -q know nothing of the runs; `make status` says which are done, and why others are not)
+endif
+
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell if [ "$(CORES)" -lt 2 ] || [ -n "$(NUM_PROCESSES)" ] || [ "$$(uname)" = Darwin ] || \
 	nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 2; fi)
+ifneq ($(filter-out 1 2,$(JOBS)),)
+ifeq ($(shell printf '%s\n' '$(JOBS)' | grep -xE '0*[1-9][0-9]*'),)
+$(error JOBS=$(JOBS) must be a whole number from 1, such as JOBS=2)
+endif
+endif
 BESIDE = $(if $(findstring jobserver,$(MAKEFLAGS)),,$(if $(filter-out 1,$(JOBS)),-j$(JOBS)))
 THREADS = $(if $(BESIDE),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(( $(CORES) / $(JOBS) > 0 ? $(CORES) / $(JOBS) : 1 ))})
 
 export NUM_PROCESSES
+# VERIFY=1: files are read anew, whatever their size and date. Text is UTF-8, whatever the terminal's language.
+export VERIFY
+export PYTHONUTF8 := 1
 export STUDY_ROOT := $(CURDIR)
 export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
 
@@ -50,6 +64,7 @@ help: ## this list
 	@echo "  SEEDS=\"0 1 2\"       repeat the runs that allow it; empty: as often as the profile says"
 	@echo "  JOBS=$(JOBS)              runs at a time; on a CPU two, each on half of the cores"
 	@echo "  NUM_PROCESSES=2     processes of one training"
+	@echo "  VERIFY=1            status: read every file a run wrote, not those alone whose size or date changed"
 	@echo "  PYTHON=python       use this interpreter and its packages instead of .venv"
 	@echo "  STUDY_DATA, STUDY_WEIGHTS, STUDY_CACHE   folders instead of data/, weights/, cache/"
 

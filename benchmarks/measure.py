@@ -35,6 +35,6 @@ def alone(function: Callable, *arguments):
 def peak_gib() -> float:
     """Highest resident memory of this process so far."""
     if sys.platform == "linux":  # getrusage would inherit the parent's peak
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30

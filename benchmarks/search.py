@@ -1,8 +1,6 @@
 """How search scales and learning by rank speeds up, beside what one would write first: part of `make bench`."""
 
 import copy
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -130,13 +128,12 @@ def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageSto
     def epoch(maps):
         own = copy.deepcopy(model)
         optimizer = torch.optim.SGD(own.parameters(), 1e-4)
-        with tempfile.TemporaryDirectory() as folder:
-            data = QueryBatches(own, maps, queries, mining, 4, store, Path(folder) / "memory.npz")
-            own.train()
-            for batch in data.epoch(0, next(own.parameters()).device):
-                optimizer.zero_grad()
-                ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
-                optimizer.step()
+        data = QueryBatches(own, maps, queries, mining, 4, store)
+        own.train()
+        for batch in data.epoch(0, next(own.parameters()).device):
+            optimizer.zero_grad()
+            ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
+            optimizer.step()
 
     storing, stored = timed(lambda: through[rows])
     describing, _ = timed(lambda: extract(model.eval(), stored, rows))

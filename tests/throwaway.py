@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-MODULES = ("__init__.py", "environment.py", "errors.py", "paths.py", "strict_yaml.py", "syntax.py")
+MODULES = ("__init__.py", "environment.py", "errors.py", "paths.py", "processes.py", "sealed.py", "strict_yaml.py",
+           "syntax.py")
 REPORT = """
 import sys
 from shoplens.paths import results_dir

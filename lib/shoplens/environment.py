@@ -41,7 +41,8 @@ def hardware() -> dict[str, object]:
     import psutil
 
     information = Path("/proc/cpuinfo")     # Linux only; elsewhere `platform` knows the model
-    model = re.search(r"^model name\s*: (.*)", information.read_text() if information.exists() else "", re.M)
+    text = information.read_text(encoding="utf-8") if information.exists() else ""
+    model = re.search(r"^model name\s*: (.*)", text, re.M)
     return {
         "cpu": model[1] if model else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -68,7 +69,7 @@ def git_state(files: list[Path]) -> dict[str, object]:
 
 def pinned() -> dict[str, str]:
     """Package → version of requirements.txt, for this platform's lines."""
-    lines = (paths.root() / "requirements.txt").read_text().splitlines()
+    lines = (paths.root() / "requirements.txt").read_text(encoding="utf-8").splitlines()
     found = dict(m.groups() for line in lines if (m := re.match(r"([\w.-]+)==([\w.]+)", line)))
     linux = sys.platform == "linux" and platform.machine() == "x86_64"
     found.pop("faiss-cpu" if linux else "faiss-gpu", None)

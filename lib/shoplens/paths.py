@@ -1,14 +1,12 @@
 """Where things are. Every folder of the study is found here, so no notebook holds a path of its own."""
 
+import errno
 import json
 import os
 import shutil
-import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-
-DAY = 24 * 3600     # seconds
 
 
 def root() -> Path:
@@ -50,9 +48,6 @@ def publish_folder(final: Path):
     ...     write_everything(folder)
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    for left in final.parent.glob(f".{final.name}.*"):
-        if left.stat().st_mtime < time.time() - DAY:      # of a process that was killed: nobody writes for a day
-            shutil.rmtree(left, ignore_errors=True)
     temporary = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
@@ -60,6 +55,21 @@ def publish_folder(final: Path):
         replace_dir(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_unpublished(final: Path) -> None:
+    """Remove what a killed process left of publishing `final`; nobody else may be publishing it now."""
+    for left in final.parent.glob(f".{final.name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def require_space(folder: Path, size: int, what: str) -> None:
+    """OSError, before anything is written, where the disk of `folder` has no room for `size` more bytes."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise OSError(errno.ENOSPC, f"{what} needs {size / 2**20:,.0f} MiB and the disk of {folder} has "
+                                    f"{free / 2**20:,.0f} MiB left: make room there")
 
 
 def replace_dir(temporary: Path, final: Path) -> None:

@@ -1,6 +1,8 @@
 """One training loop for every model of the study: SGD, step schedule, best epoch by validation, resumable."""
 
 import copy
+import hashlib
+import io
 import math
 import os
 import socket
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from shoplens.data.images import Batches
+from shoplens.paths import require_space
+from shoplens.sealed import file_hash
 
 Step = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -79,13 +83,17 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
 
     step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
     called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; the state
-    after each epoch is written there as one file by atomic rename, and a later call goes on from it. groups(model,
+    after each epoch, that of `data` included, is written there as one file by atomic rename, and a later call goes on
+    from it; one that is not as it was written is set aside, and the training starts anew. groups(model,
     rate) → SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share
     each batch; 0 = what the variable NUM_PROCESSES says, else 1.
     Returns one row per epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
     Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
     """
     file = Path(checkpoint) / "last.pt"
+    if file.exists() and _read(file) is None:
+        os.replace(file, file.with_suffix(".broken"))
+        print(f"{file} is not as it was written: set aside as last.broken; the training starts anew", flush=True)
     num_processes = num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
     if num_processes > 1:
         # Children are forked, so what a notebook defines needs no pickling; weights come back through the checkpoint.
@@ -104,7 +112,8 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
             extract_model_from_parallel(model, keep_fp32_wrapper=False)     # takes the autocast off its forward
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = _read(file)
+    data.load_state_dict(state["data"])
     model.load_state_dict(state["best_model"])
     model.eval()
     return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
@@ -127,7 +136,7 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
     rates = groups(model, schedule.learning_rate) if groups else [{"params": list(model.parameters())}]
     optimizer = torch.optim.SGD(rates, schedule.learning_rate, schedule.momentum, weight_decay=schedule.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.rate_factor)
-    state = _resume(file, schedule, model, optimizer, scheduler, accelerator.scaler)
+    state = _resume(file, schedule, model, optimizer, scheduler, accelerator.scaler, data)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
 
     for epoch in range(len(state["history"]), schedule.epochs):
@@ -149,7 +158,7 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
             if scores[schedule.select] > state["best_score"]:
                 state |= {"best_score": scores[schedule.select], "best_epoch": epoch + 1,
                           "best_model": copy.deepcopy(model.state_dict())}
-            _save(file, state, model, optimizer, scheduler, accelerator.scaler)
+            _save(file, state, model, optimizer, scheduler, accelerator.scaler, data)
             _report(row, scores, schedule.epochs, state["best_epoch"] == epoch + 1)
         accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -200,27 +209,48 @@ def _check_finite(losses: list[Tensor], epoch: int) -> None:
                             f"lower LEARNING_RATE, or look at that batch for a broken input")
 
 
-def _save(file: Path, state: dict, model, optimizer, scheduler, scaler) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _save(file: Path, state: dict, model, optimizer, scheduler, scaler, data) -> None:
     whole = state | {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                      "scheduler": scheduler.state_dict(), "scaler": scaler.state_dict() if scaler else {},
-                     "random": torch.get_rng_state(), "random_cuda": torch.cuda.get_rng_state_all()}
-    torch.save(whole, file.with_suffix(".part"))
-    os.replace(file.with_suffix(".part"), file)
+                     "random": torch.get_rng_state(), "random_cuda": torch.cuda.get_rng_state_all(),
+                     "data": data.state_dict()}
+    part = file.with_suffix(".part")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():       # another like it
+        require_space(file.parent, file.stat().st_size, "a checkpoint")
+    try:
+        torch.save(whole, part)
+    except RuntimeError as error:       # what torch makes of a full disk, in its own words
+        part.unlink(missing_ok=True)
+        raise TrainingError(f"{file} could not be written: is the disk full? ({str(error).splitlines()[0]})") from error
+    seal = bytes.fromhex(file_hash(part))
+    with open(part, "ab") as opened:
+        opened.write(seal)
+    os.replace(part, file)
 
 
-def _resume(file: Path, schedule: Schedule, model, optimizer, scheduler, scaler) -> dict:
-    """Load the state of an interrupted training into the three objects; a fresh state where there is none."""
+def _read(file: Path) -> dict | None:
+    """What `_save` wrote, None where the file is not as it was written. Its last bytes are the hash of the others."""
+    whole = file.read_bytes()
+    content, seal = whole[:-32], whole[-32:]
+    if hashlib.sha256(content).digest() != seal:
+        return None
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _resume(file: Path, schedule: Schedule, model, optimizer, scheduler, scaler, data) -> dict:
+    """Load the state of an interrupted training into these objects; a fresh state where there is none."""
     asked = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(schedule).items()}
     if not file.exists():
         return {"schedule": asked, "history": [], "best_score": -np.inf, "best_epoch": 0, "best_model": None}
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = _read(file)
     if state["schedule"] != asked:
         changed = [k for k in asked if state["schedule"].get(k) != asked[k]]
         raise TrainingError(f"{file} holds a training with other {changed}: delete it, or put the parameters back")
     model.load_state_dict(state.pop("model"))
     optimizer.load_state_dict(state.pop("optimizer"))
     scheduler.load_state_dict(state.pop("scheduler"))
+    data.load_state_dict(state.pop("data"))
     if (scaling := state.pop("scaler")) and scaler:
         scaler.load_state_dict(scaling)
     torch.set_rng_state(state.pop("random"))

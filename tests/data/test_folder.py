@@ -4,53 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from shop import HEADER, Shop
 
 from shoplens.data import registry
-from shoplens.data.catalogue import Catalogue, CatalogueError
+from shoplens.data.catalogue import CatalogueError
 from shoplens.data.sources.fetch import DataError
 from shoplens.data.sources.readable import unreadable_images
 from shoplens.prepare_data import main
 
 REPOSITORY = Path(__file__).parents[2]
-HEADER = "image,layer:root,layer:leaf,attribute:colour"
-
-
-class Shop:
-    """A folder laid out as the README says: ten images of each of two leaves."""
-
-    def __init__(self, folder: Path):
-        self.csv, self.images = folder / "products.csv", folder / "images"
-        self.header = HEADER
-        self.lines = [f"{leaf}/{k}.jpg,{root},{leaf},{'red' if k % 2 else ''}"
-                      for root, leaf in (("wear", "shirt"), ("bags", "tote")) for k in range(10)]
-        for k, line in enumerate(self.lines):
-            self.draw(line.split(",")[0], k)
-
-    def draw(self, name: str, k: int = 0):
-        file = self.images / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (12, 9), (20 * k % 256, 90, 200 - 9 * k)).save(file)
-
-    def add_column(self, name: str, cells: list):
-        self.header += f",{name}"
-        self.lines = [f"{line},{cell}" for line, cell in zip(self.lines, cells, strict=True)]
-
-    def change(self, line: int, old: str, new: str):
-        """In the line of that number, as a spreadsheet counts: the header is line 1."""
-        assert old in self.lines[line - 2]
-        self.lines[line - 2] = self.lines[line - 2].replace(old, new)
-
-    def write(self, encoding="utf-8", separator=",", newline="\n") -> Path:
-        text = newline.join([self.header, *self.lines, ""])
-        self.csv.write_bytes(text.replace(",", separator).encode(encoding))
-        return self.csv
-
-    def prepare(self, **parameters) -> Catalogue:
-        self.write()
-        return registry.prepare("folder", csv=str(self.csv), images=str(self.images), **parameters)
-
-
 @pytest.fixture
 def shop(tmp_path, scratch_root, monkeypatch) -> Shop:
     monkeypatch.setenv("STUDY_DATA", str(tmp_path / "data"))
@@ -113,7 +75,7 @@ def test_one_layer_will_do(shop):
 
 
 def test_given_split_is_kept(shop):
-    given = ["train"] * 6 + ["Val", "val", "test", ""]
+    given = ["train"] * 6 + ["Val", "val", "test", "TEST"]
     shop.add_column("split", given * 2)
     catalogue = shop.prepare()
     assert catalogue.images["split"].tolist() == [g.lower() for g in given] * 2
@@ -166,7 +128,7 @@ def test_missing_layer_column(shop):
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ("attribute:colour", "atribute:colour", "atribute:colour is neither `layer:…` nor `attribute:…`"),
+    ("attribute:colour", "trait:colour", "trait:colour is neither `layer:…` nor `attribute:…`"),
     ("attribute:colour", "attribute:", "lacks the name after the colon"),
     ("attribute:colour", "attribute:leaf", "share a name after the colon"),
     ("attribute:colour", "layer:leaf", "more than once"),

@@ -2,7 +2,6 @@
 
 import fnmatch
 import html
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from shoplens.classification.comparison import OURS, VARIANTS, paper_table
 from shoplens.report import ambiguities, claims, index_page, notebook_pages
 from shoplens.report.captions import caption_of, load_words
 from shoplens.report.tables import LAYOUTS, PAPERS, table_of_paper
+from shoplens.sealed import file_hash, write_sealed
 from shoplens.study.plan import load_study
 
 REPOSITORY = paths.root()
@@ -65,7 +65,7 @@ class Results:
         return index_page.build(self.dataset, self.profile).read_text(encoding="utf-8")
 
     def _record(self, run: str, **record) -> None:
-        self._write(f"runs/{run}.json", json.dumps({"run": run, "seed": self.plan[run].seed} | record))
+        write_sealed(self.folder / f"runs/{run}.json", {"run": run, "seed": self.plan[run].seed} | record)
 
     def _write(self, name: str, text: str) -> None:
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -353,3 +353,19 @@ def test_formulas_become_mathml_and_code_stays():
 def test_prices_are_no_formulas():
     """A lone dollar sign opens nothing; a formula never runs over a line."""
     assert notebook_pages.with_mathml("costs 5 $ here\nand 6 $ there") == "costs 5 $ here\nand 6 $ there"
+
+
+def test_what_a_failure_or_an_accident_left_is_left_out(whole, capsys):
+    """An empty notebook of a full disk, half a record, a figure that is none."""
+    (whole.folder / "failed/03_sscnn.ipynb").write_text("")
+    record = whole.folder / "runs/02_bcnn.json"
+    record.write_bytes(record.read_bytes()[:40])
+    figure = whole.folder / "figures/fig5_macc_by_root.png"
+    whole._record("07_classification_analysis", status="done", files={
+        "figures/fig5_macc_by_root.png": file_hash(figure)})
+    figure.write_bytes(b"no picture")
+    page = whole.page()
+    assert "fig5_macc_by_root" not in page
+    assert "html/03_sscnn.html" not in page
+    said = "what 07_classification_analysis wrote, for figures/fig5_macc_by_root.png is not as it was written"
+    assert said in capsys.readouterr().out

@@ -169,7 +169,7 @@ def toy(scratch_root, pixels):
             with torch.no_grad():
                 model.head.centres.add_(torch.randn_like(model.head.centres))
         mining = Mining(ITEMS, answering, sampled=15, hard_negatives=5, ambiguous_positives=5)
-        data = QueryBatches(model, maps, asking, mining, 8, _data(pixels).store, folder / "memory.npz", interval=20)
+        data = QueryBatches(model, maps, asking, mining, 8, _data(pixels).store, interval=20)
 
         def step(model, batch):
             return ranking_loss(model(batch["activations"]), batch["candidates"])

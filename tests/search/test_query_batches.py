@@ -41,10 +41,10 @@ def _mining(**changes) -> Mining:
     return Mining(ITEMS, GALLERY, **({"sampled": 12, "hard_negatives": 4, "ambiguous_positives": 2} | changes))
 
 
-def _batches(folder: Path, model=None, **changes) -> QueryBatches:
+def _batches(model=None, **changes) -> QueryBatches:
     known = {"model": model or _model(), "maps": _maps(), "indices": QUERIES, "mining": _mining(), "batch_size": 5,
              "store": ImageStore(np.zeros((72, 8, 8, 3), np.uint8), Path("unused"), "digest"),
-             "memory_file": folder / "kept" / "memory.npz", "interval": 10, "watch": tuple(ROWS.tolist())}
+             "interval": 10, "watch": tuple(ROWS.tolist())}
     return QueryBatches(**(known | changes))
 
 
@@ -72,21 +72,21 @@ def _features(model) -> np.ndarray:
         return model(torch.from_numpy(_maps())).numpy()
 
 
-def test_an_epoch_asks_every_query_once(tmp_path):
+def test_an_epoch_asks_every_query_once():
     orders = []
     for epoch in (0, 1, 0):
-        batches = list(_batches(tmp_path).epoch(epoch))
+        batches = list(_batches().epoch(epoch))
         assert max(len(batch["indices"]) for batch in batches) == 5
         assert all(len(batch["indices"]) == len(batch["candidates"]) and batch["loss_scale"] == 1 for batch in batches)
         orders.append(torch.cat([batch["indices"] for batch in batches]).tolist())
         assert sorted(orders[-1]) == QUERIES.tolist()
     assert orders[0] == orders[2] != orders[1]
-    assert orders[0] != [q for b in _batches(tmp_path, seed=1).epoch(0) for q in b["indices"].tolist()]
+    assert orders[0] != [q for b in _batches(seed=1).epoch(0) for q in b["indices"].tolist()]
 
 
-def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched(tmp_path):
-    watched, every = int(QUERIES[3]), _batches(tmp_path / "all")
-    few = _batches(tmp_path / "few", queries_per_epoch=13, watch=(watched,))
+def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched():
+    watched, every = int(QUERIES[3]), _batches()
+    few = _batches(queries_per_epoch=13, watch=(watched,))
     epochs = [[q for b in few.epoch(epoch) for q in b["indices"].tolist()] for epoch in range(3)]
     for epoch, asked in enumerate(epochs):
         order = [q for b in every.epoch(epoch) for q in b["indices"].tolist()]
@@ -98,11 +98,11 @@ def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched(tmp_path):
 
 def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
     """A bound on queries an epoch changes no mean: by hand over the batches of the same epoch, weights untouched."""
-    hand = list(_batches(tmp_path / "hand", queries_per_epoch=13, seed=0).epoch(0))
+    hand = list(_batches(queries_per_epoch=13, seed=0).epoch(0))
     model = _model().eval()
     expected = sum(len(b["indices"]) * float(ranking_loss(model(b["activations"]), b["candidates"])[1]["triplets"])
                    for b in hand) / 13
-    data = _batches(tmp_path / "run", queries_per_epoch=13)
+    data = _batches(queries_per_epoch=13)
     schedule = Schedule(1, 1e-12, (), precision="no", select="map")
     history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["candidates"]), data,
                   lambda m: {"map": 0.5}, schedule, tmp_path / "checkpoint")
@@ -111,9 +111,9 @@ def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
     assert means["images_per_second"] == pytest.approx(13 / means["seconds"], rel=1e-6)
 
 
-def test_positions_stand_for_the_rows_that_were_mined(tmp_path):
+def test_positions_stand_for_the_rows_that_were_mined():
     """Mined by hand at once: no refresh inside the epoch, all with the features of the network in eval mode."""
-    batches = _batches(tmp_path, interval=1000, seed=4)
+    batches = _batches(interval=1000, seed=4)
     drawn = list(batches.epoch(0))
     order = np.concatenate([batch["indices"].numpy() for batch in drawn])
     mined = _mining().mine(order, _features(batches.model), Memory(), (4, 0, 0))
@@ -125,8 +125,8 @@ def test_positions_stand_for_the_rows_that_were_mined(tmp_path):
     assert _plain(c for _, _, c in batches.mined_log) == _plain(mined)
 
 
-def test_queries_after_a_refresh_are_mined_with_the_weights_of_that_moment(tmp_path):
-    batches = _batches(tmp_path)
+def test_queries_after_a_refresh_are_mined_with_the_weights_of_that_moment():
+    batches = _batches()
     batches.model.train()
     stale, weights = _features(batches.model), {}
     for batch in batches.epoch(0):
@@ -150,11 +150,11 @@ def test_queries_after_a_refresh_are_mined_with_the_weights_of_that_moment(tmp_p
     assert _plain(by_hand)[10:] != _plain(with_the_first)[10:]
 
 
-def test_the_interval_doubles_after_the_epochs_named(tmp_path):
-    batches = _batches(tmp_path, halve_every=2, watch=(0,))
+def test_the_interval_doubles_after_the_epochs_named():
+    batches = _batches(halve_every=2, watch=(0,))
     for epoch in range(5):
         assert len(list(batches.epoch(epoch))) > 0
-    every = _batches(tmp_path, halve_every=2)
+    every = _batches(halve_every=2)
     starts = []
     for epoch in range(5):
         list(every.epoch(epoch))
@@ -167,8 +167,8 @@ def test_the_interval_doubles_after_the_epochs_named(tmp_path):
 # --- memory and interruption --------------------------------------------------------------------------------------
 
 
-def test_memory_outlives_an_epoch(tmp_path):
-    batches, memory = _batches(tmp_path, interval=1000), Memory()
+def test_memory_outlives_an_epoch():
+    batches, memory = _batches(interval=1000), Memory()
     features, forgetful = _features(batches.model), 0
     for epoch in range(3):
         asked = _all_rows(batches, epoch)
@@ -176,23 +176,25 @@ def test_memory_outlives_an_epoch(tmp_path):
         assert asked == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
         forgetful += asked != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
     assert forgetful == 2
-    assert len(list((tmp_path / "kept").glob("*.npz"))) == 2        # of the last epoch, and for the next
+    assert sorted(batches.state_dict()["memory"]) == [2, 3]     # of the last epoch, and for the next
 
 
 @pytest.mark.parametrize("stopped", ["between epochs", "amid an epoch", "before the checkpoint"])
 def test_a_resumed_training_mines_what_an_undisturbed_one_does(tmp_path, stopped):
-    undisturbed = _batches(tmp_path / "whole")
+    undisturbed = _batches()
     whole = [_all_rows(undisturbed, epoch) for epoch in range(3)]
-    first = _batches(tmp_path / "stopped")
+    first = _batches()
     assert _all_rows(first, 0) == whole[0]
+    torch.save(first.state_dict(), tmp_path / "checkpoint")
     if stopped == "amid an epoch":
         for _, batch in zip(range(3), first.epoch(1), strict=False):
             assert len(batch["indices"])
     if stopped == "before the checkpoint":
         assert _all_rows(first, 1) == whole[1]
-    again = _batches(tmp_path / "stopped")
+    again, after = _batches(), _batches()
+    again.load_state_dict(torch.load(tmp_path / "checkpoint", weights_only=True))
     assert [_all_rows(again, epoch) for epoch in (1, 2)] == whole[1:]
-    after = _batches(tmp_path / "stopped")          # all epochs done, killed while the notebook drew its figures
+    after.load_state_dict(again.state_dict())       # all epochs done, killed while the notebook drew its figures
     for resumed in (again, after):
         assert [e for e, *_ in resumed.mined_log] == [e for e, *_ in undisturbed.mined_log]
         assert _plain(c for _, _, c in resumed.mined_log) == _plain(c for _, _, c in undisturbed.mined_log)
@@ -201,20 +203,19 @@ def test_a_resumed_training_mines_what_an_undisturbed_one_does(tmp_path, stopped
     assert set(after.drift) == set(undisturbed.drift) - {undisturbed.drift[3]}
 
 
-def test_a_new_training_remembers_nothing_of_an_older_one(tmp_path):
-    fresh = [_all_rows(_batches(tmp_path / "fresh"), epoch) for epoch in (0, 1)]
-    for epoch in range(2):
-        _all_rows(_batches(tmp_path / "used", _model(seed=5)), epoch)
-    assert [_all_rows(_batches(tmp_path / "used"), epoch) for epoch in (0, 1)] == fresh
+def test_an_epoch_begun_again_mines_the_same():
+    batches = _batches()
+    assert _all_rows(batches, 0) == _all_rows(batches, 0)
+    assert _all_rows(batches, 1) == _all_rows(batches, 1)
 
 
 # --- several processes --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_what_one_alone_gets(tmp_path, world):
-    alone = _batches(tmp_path / "alone")
-    ranks = [_batches(tmp_path / "shared") for _ in range(world)]
+def test_processes_share_what_one_alone_gets(world):
+    alone = _batches()
+    ranks = [_batches() for _ in range(world)]
     for epoch in range(2):
         whole = list(alone.epoch(epoch))
         parts = [list(one.epoch(epoch, "cpu", rank, world)) for rank, one in enumerate(ranks)]
@@ -228,7 +229,7 @@ def test_processes_share_what_one_alone_gets(tmp_path, world):
             assert float(sum(means)) / world == pytest.approx(batch["indices"].double().mean().item())
 
 
-def test_a_batch_that_cannot_be_shared_is_refused_by_every_process(tmp_path):
+def test_a_batch_that_cannot_be_shared_is_refused_by_every_process():
     for rank in range(3):
         with pytest.raises(ValueError, match="a batch of 2 cannot be shared by 3 processes"):
-            list(_batches(tmp_path, batch_size=2).epoch(0, "cpu", rank, 3))
+            list(_batches(batch_size=2).epoch(0, "cpu", rank, 3))

@@ -167,7 +167,8 @@ def test_run_without_its_input_names_the_command(executed):
     study.run("downstream", READ, WRITE_PLAIN, FINISH, inputs=["exception"])
     process = study.execute("downstream")
     assert process.returncode == 2
-    assert "downstream needs exception; make reproduce RUN=downstream DATASET=toy PROFILE=smoke" in process.stderr
+    said = "downstream needs exception (failed); make reproduce RUN=downstream DATASET=toy PROFILE=smoke"
+    assert said in process.stderr
 
 
 def test_input_reaches_the_notebook(executed):

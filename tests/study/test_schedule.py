@@ -6,7 +6,7 @@ import pytest
 from throwaway import PARAMETERS, Throwaway
 
 from shoplens import environment
-from shoplens.paths import read_json, write_json
+from shoplens.sealed import file_hash, read_sealed, write_sealed
 from shoplens.study import schedule
 from shoplens.study.fingerprint import fingerprints
 from shoplens.study.plan import load_study
@@ -36,11 +36,14 @@ def study(tmp_path, monkeypatch):
     toy.run("plain", "print(2)")
     runs = load_study().plan("toy", "smoke")
     for name, made_from in fingerprints(runs).items():
-        for path in (runs[name].target, *map(runs[name].published, runs[name].outputs)):
+        paths = [runs[name].target, *map(runs[name].published, runs[name].outputs)]
+        for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("1")
         inputs = dict.fromkeys(runs[name].upstream, "today")
-        write_json(runs[name].record_file, {"status": "done", "finished": "today", "inputs": inputs, **made_from})
+        written = {path.relative_to(runs[name].results).as_posix(): file_hash(path) for path in paths}
+        write_sealed(runs[name].record_file, {"status": "done", "finished": "today", "inputs": inputs, "files": written,
+                                              **made_from})
     yield toy
     environment.installed.cache_clear()
 
@@ -111,7 +114,7 @@ def test_a_parameter_reaches_its_run_and_those_after(study):
 
 def test_a_record_from_before_versions_counted(study):
     runs = load_study().plan("toy", "smoke")
-    record = read_json(runs["report"].record_file)
+    record = read_sealed(runs["report"].record_file)
     del record["components"]["package scipy"]
-    write_json(runs["report"].record_file, record)
+    write_sealed(runs["report"].record_file, record)
     assert stale() == {"report": ["package scipy is new"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from shoplens import paths
+from shoplens import paths, sealed
 
 SPLITS = ("train", "val", "test")
 ROLES = ("query", "gallery", "distractor", "")
@@ -86,6 +86,7 @@ class Catalogue:
     one of P1's images) · where known: item (its product), domain, role, mask, box_left … box_bottom (fractions).
     attributes: name → sorted states. A state's code is its position plus 1; code 0 means not labelled (P1 Eq. 7).
     core_by: the attributes of which a *core* image carries at least one; empty = any attribute, as P1 has it.
+    source: parameters of the source that prepared it, None where no source did.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Catalogue:
     licence: str
     provenance: dict = field(default_factory=dict)
     core_by: tuple[str, ...] = ()
+    source: dict | None = None
 
     @classmethod
     def build(cls, name: str, folder: Path, images: pd.DataFrame, *, layers: list[str], attributes: list[str],
@@ -164,6 +166,8 @@ class Catalogue:
         Both count P1's images only (`classify`); rows outside P1, such as search galleries, are kept.
         """
         leaf, classify = self.hierarchy.leaf, self.images["classify"].to_numpy(bool)
+        if not classify.any():
+            raise CatalogueError(f"{self.name!r} has no image to classify: column `classify` is 0 on every row")
         counts = self.images.loc[classify, leaf].value_counts()
         big = self.images[leaf].map(counts).fillna(0).to_numpy() >= min_per_leaf
         if not (big & classify).any():
@@ -188,19 +192,37 @@ class Catalogue:
                 "name": self.name, "folder": _portable(self.folder), "layers": self.hierarchy.layers,
                 "classes": self.hierarchy.classes, "parent": self.hierarchy.parent, "attributes": self.attributes,
                 "licence": self.licence, "provenance": self.provenance, "core_by": self.core_by,
-            }, indent=1, ensure_ascii=False))
+                "source": self.source,
+            }, indent=1, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Catalogue":
-        """Read what `save` wrote. Raises FileNotFoundError where there is no catalogue."""
-        meta = json.loads((Path(folder) / "catalogue.json").read_text())
+        """Read what `save` wrote. Pictures in the cache that are gone or altered are made again by their source.
+
+        Raises FileNotFoundError where there is no catalogue, and CatalogueError where its source no longer makes the
+        pictures it was made of.
+        """
+        meta = json.loads((Path(folder) / "catalogue.json").read_text(encoding="utf-8"))
         hierarchy = Hierarchy(tuple(meta["layers"]), {k: tuple(v) for k, v in meta["classes"].items()},
                               {k: tuple(v) for k, v in meta["parent"].items()})
         base, relative = meta["folder"]
         where = {"data": paths.data_dir, "cache": paths.cache_dir}[base]() / relative if base else Path(relative)
+        if base == "cache":
+            _restore(where, meta["name"], meta["source"])
         return cls(meta["name"], where, pd.read_parquet(Path(folder) / "products.parquet"), hierarchy,
                    {k: tuple(v) for k, v in meta["attributes"].items()}, meta["licence"], meta["provenance"],
-                   tuple(meta["core_by"]))
+                   tuple(meta["core_by"]), meta["source"])
+
+
+def _restore(folder: Path, name: str, source: dict | None) -> None:
+    """Have the source make a folder of pictures in the cache again where it is not as it was made."""
+    if source is not None and sealed.damage(folder):
+        from shoplens.data import registry  # which imports this module
+
+        registry.prepare(name, **source)
+    if why := sealed.damage(folder):
+        raise CatalogueError(f"the pictures of {name!r} cannot be made again in {folder} ({why}): run notebook 01, "
+                             "which prepares the catalogue, anew")
 
 
 def _portable(folder: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """Decode once, then work in batches: a memory-mapped store of uint8 images and augmentation on the training device."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from shoplens import paths
+from shoplens import paths, sealed
 
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC,
                   "lanczos": Image.Resampling.LANCZOS}
@@ -77,59 +76,59 @@ def open_store(files: list[Path], size: int, interpolation: str = "bicubic", wor
         raise ValueError(f"interpolation must be one of {list(INTERPOLATIONS)}, got {interpolation!r}")
     if size < 8:
         raise ValueError(f"size must be at least 8 pixels, got {size}")
-    digest = _content_digest(files, workers)
+    digest = _content_digest(files)
     folder = paths.cache_dir() / "stores" / f"{digest[:16]}_{size}px_{interpolation}"
-    if not (folder / "images.npy").exists():
-        _decode_all(files, size, interpolation, folder, workers)
+    sealed.made(folder, lambda temporary: _decode_all(files, size, interpolation, temporary, workers))
     return ImageStore(np.load(folder / "images.npy", mmap_mode="r"), folder, digest)
 
 
-def _pool(workers: int) -> ThreadPoolExecutor:
-    # Threads do: Pillow and hashlib let go of the interpreter lock while they work.
-    return ThreadPoolExecutor(workers or os.cpu_count())
-
-
-def _content_digest(files: list[Path], workers: int) -> str:
-    """sha256 over the files' bytes. Reading them all is remembered under their names, sizes and times."""
+def _content_digest(files: list[Path]) -> str:
+    """sha256 over the files' bytes."""
     missing = [str(f) for f in files if not Path(f).is_file()]
     if missing or not files:
         raise ImageError(_listing(len(files), [(f, "no such file") for f in missing]) if files else "no images given")
-    stats = [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, map(os.stat, files), strict=True)]
-    known = paths.cache_dir() / "stores" / "digests" / hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
-    if not known.exists():
-        whole = hashlib.sha256()
-        with _pool(workers) as pool:
-            for one in pool.map(lambda f: hashlib.sha256(Path(f).read_bytes()).digest(), files):
-                whole.update(one)
-        paths.write_atomic(known, whole.hexdigest().encode())
-    return known.read_text()
+    hashes = sealed.file_hashes(map(Path, files), Path(os.path.commonpath([Path(file).parent for file in files])))
+    return hashlib.sha256("".join(hashes[Path(file)] for file in files).encode()).hexdigest()
 
 
 def _decode_all(files: list[Path], size: int, interpolation: str, folder: Path, workers: int) -> None:
-    errors = []
-    with paths.publish_folder(folder) as temporary:
-        array = np.lib.format.open_memmap(temporary / "images.npy", mode="w+", dtype=np.uint8,
-                                          shape=(len(files), size, size, 3))
+    errors, array = [], allocate(folder / "images.npy", (len(files), size, size, 3), np.uint8)
 
-        def one(row: int) -> None:
-            try:
-                array[row] = decode(files[row], size, interpolation)
-            except Exception as error:      # Pillow raises many kinds; each names a file we must report
-                errors.append((str(files[row]), str(error) or type(error).__name__))
+    def one(row: int) -> None:
+        try:
+            array[row] = decode(files[row], size, interpolation)
+        except Exception as error:      # Pillow raises many kinds; each names a file we must report
+            errors.append((str(files[row]), str(error) or type(error).__name__))
 
-        with _pool(workers) as pool:
-            list(tqdm(pool.map(one, range(len(files))), total=len(files), desc=f"decode to {size} px",
-                      unit=" images", disable=None))     # a bar on a terminal, nothing in a notebook's page
-        if errors:
-            raise ImageError(_listing(len(files), sorted(errors)))
-        array.flush()
+    # Threads do: Pillow lets go of the interpreter lock while it works.
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        list(tqdm(pool.map(one, range(len(files))), total=len(files), desc=f"decode to {size} px",
+                  unit=" images", disable=None))     # a bar on a terminal, nothing in a notebook's page
+    if errors:
+        raise ImageError(_listing(len(files), sorted(errors)))
+    array.flush()
+
+
+def allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
+    """A new .npy file of zeros, as a memory map to write to; OSError where the disk has no room for it.
+
+    A map that is only extended takes room as it is written to, and a full disk kills the process then.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    paths.require_space(file.parent, size, file.name)
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return array
 
 
 def _listing(total: int, errors: list[tuple[str, str]]) -> str:
     lines = "\n  ".join(f"{file}: {why}" for file, why in errors[:50])
     more = f"\n  and {len(errors) - 50} more" if len(errors) > 50 else ""
-    return (f"{len(errors)} of {total} images cannot be read; replace them or take their rows out of the table:"
-            f"\n  {lines}{more}")
+    first = ": ".join(errors[0])       # in the first line, which may be all that is shown
+    return (f"{len(errors)} of {total} images cannot be read, {first}; replace them or take their rows out of the "
+            f"table:\n  {lines}{more}")
 
 
 @dataclass(frozen=True)
@@ -196,6 +195,13 @@ class Batches:
         if self.batch_size < 1 or not len(self.indices):
             raise ValueError("need at least one row and a batch size of 1, "
                              f"got {len(self.indices)} and {self.batch_size}")
+
+    def state_dict(self) -> dict:
+        """What a checkpoint must hold of the batches: nothing, an epoch follows from its number."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """The counterpart of `state_dict`."""
 
     def plan(self, epoch: int | None) -> list[np.ndarray]:
         """Row numbers of each batch: shuffled by (seed, epoch), in the given order when epoch is None."""

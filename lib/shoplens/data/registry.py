@@ -7,6 +7,7 @@
 import importlib
 import inspect
 import pkgutil
+from dataclasses import replace
 from types import ModuleType
 
 from shoplens.data import sources
@@ -54,4 +55,4 @@ def prepare(name: str, **parameters) -> Catalogue:
     if unknown := sorted(set(parameters) - set(known)):
         raise ValueError(f"dataset {name!r} takes no parameter {', '.join(map(repr, unknown))}; "
                          f"it takes {', '.join(known) or 'none'}")
-    return function(**parameters)
+    return replace(function(**parameters), source=parameters)

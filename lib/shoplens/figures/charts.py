@@ -16,6 +16,11 @@ sns.set_theme(context="notebook", style="whitegrid", palette="colorblind",
               rc={"figure.dpi": 100, "savefig.bbox": "tight", "axes.titlesize": 11, "svg.fonttype": "none"})
 
 
+def literal(text: object) -> str:
+    """A name as it is: matplotlib would set what stands between two dollar signs as mathematics, or fail to."""
+    return str(text).replace("$", r"\$")
+
+
 def show_source(*objects) -> Markdown:
     """The library's own source of functions or classes, highlighted: what the page shows is what runs."""
     return Markdown("\n\n".join(f"```python\n{textwrap.dedent(inspect.getsource(o))}```" for o in objects))
@@ -37,7 +42,7 @@ def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns
             axis.imshow(images[i])
             if captions:
                 lines = [line if len(line) <= fits else line[: fits - 1] + "…" for line in captions[i].split("\n")]
-                axis.set_title("\n".join(lines), fontsize=7, pad=3)
+                axis.set_title(literal("\n".join(lines)), fontsize=7, pad=3)
             if framed is not None and framed[i]:
                 axis.add_patch(plt.Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, lw=4, ec="crimson"))
     figure.tight_layout(pad=0.4)
@@ -47,19 +52,21 @@ def contact_sheet(images: np.ndarray, captions: list[str] | None = None, columns
 def leaf_counts(counts: pd.DataFrame, leaf: str, root: str) -> Figure:
     """Long tail: images per leaf on a logarithmic axis, coloured by root. counts: columns `leaf`, `root`, images."""
     ordered = counts.sort_values("images", ascending=False)
+    ordered = ordered.assign(**{column: ordered[column].map(literal) for column in (leaf, root)})
     figure, axis = plt.subplots(figsize=(7, max(3, 0.19 * len(ordered))))
     many = ordered[root].nunique() > len(PALETTE)
     sns.scatterplot(ordered, y=leaf, x="images", hue=root, style=root if not many else None, s=45, ax=axis,
                     palette="husl" if many else PALETTE[: ordered[root].nunique()])
     axis.set(xscale="log", xlabel="images (logarithmic)", ylabel="", ylim=(len(ordered) - 0.4, -0.6))
     axis.tick_params(axis="y", labelsize=7)
-    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), fontsize=8, title=root)
+    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), fontsize=8, title=literal(root))
     return figure
 
 
 def attribute_coverage(coverage: pd.DataFrame) -> Figure:
     """Share of images that carry a label, per attribute. coverage: columns attribute, images, share."""
     figure, axis = plt.subplots(figsize=(6, 0.5 * len(coverage) + 1.2))
+    coverage = coverage.assign(attribute=coverage["attribute"].map(literal))
     sns.barplot(coverage, y="attribute", x="share", color=PALETTE[0], ax=axis)
     axis.bar_label(axis.containers[0], labels=[f"{n:,}" for n in coverage["images"]], padding=3, fontsize=8)
     axis.set(xlim=(0, 1.12), xlabel="share of images with a label (number: images)", ylabel="")
@@ -88,7 +95,7 @@ def confusion_excerpt(labels: np.ndarray, predicted: np.ndarray, names: list[str
     shown = np.sort(np.argsort(-wrong, kind="stable")[: min(most, int((wrong > 0).sum()) or 1)])
     table = pd.crosstab(labels, predicted, normalize="index").reindex(index=shown, columns=shown, fill_value=0.0)
     table["elsewhere"] = 1 - table.sum(axis=1)
-    short = [names[c] if len(names[c]) < 22 else names[c][:20] + "…" for c in shown]
+    short = [literal(names[c] if len(names[c]) < 22 else names[c][:20] + "…") for c in shown]
     figure, axis = plt.subplots(figsize=(0.55 * len(shown) + 3, 0.42 * len(shown) + 2))
     sns.heatmap(table, annot=True, fmt=".2f", annot_kws={"size": 7}, cmap="Blues", vmin=0, vmax=1, square=False,
                 xticklabels=[*short, "elsewhere"], yticklabels=short, cbar_kws={"label": "share of the true class"},
@@ -131,7 +138,7 @@ def attention_sheet(images: np.ndarray, maps: np.ndarray, captions: list[str] | 
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
         axes[1, i].imshow(np.zeros_like(stretched), cmap="gray", alpha=0.85 * (1 - stretched), extent=extent)
         if captions:
-            axes[0, i].set_title(captions[i], fontsize=7, pad=3)
+            axes[0, i].set_title(literal(captions[i]), fontsize=7, pad=3)
     for axis in axes.flat:
         axis.set_axis_off()
     figure.tight_layout(pad=0.4)

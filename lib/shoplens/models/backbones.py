@@ -1,23 +1,29 @@
 """Trunks, and where each is cut into the public part all tasks share and the private part of one task (P1 §3.4)."""
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from shoplens import paths
+from shoplens.sealed import file_hash
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
 # Weight files whose network differs from what timm builds under that name: creation arguments, mean and std.
 LOCAL_VARIANTS = {"mobilenetv2_100_imagenet.safetensors": ({"pad_type": "same"}, HALF, HALF)}
+# The files of this study's accepted results, which a flipped bit would spoil unseen.
+SHA256 = {
+    "mobilenetv2_100_imagenet.safetensors": "c9e9e029038f039ba5489c3d9b6741aa0997ce2b3da7de5dbecdb113977fa894",
+    "squeezenet1_1_imagenet.safetensors": "96a4b662bedd50905054b1e43e048305ea292e69541106a7dcd14a2c129d4e08",
+}
 
 
 class WeightsError(RuntimeError):
@@ -163,9 +169,23 @@ def _vgg16(net: nn.Module, dropout: float, **known) -> Backbone:
 
 def _local_file(name: str) -> Path | None:
     for file in (f"{name}_imagenet.safetensors", f"{name}.safetensors"):
-        if (paths.weights_dir() / file).is_file():
-            return paths.weights_dir() / file
+        if (path := paths.weights_dir() / file).is_file():
+            _check(path)
+            return path
     return None
+
+
+def _check(file: Path) -> None:
+    """WeightsError where a file of weights is damaged, or not the one known by its name."""
+    try:
+        with safe_open(file, "pt") as opened:
+            opened.keys()
+    except SafetensorError as error:
+        raise WeightsError(f"{file} is damaged ({error}): copy it anew, or remove it to have the weights downloaded"
+                           ) from None
+    if file.name in SHA256 and file_hash(file) != SHA256[file.name]:
+        raise WeightsError(f"{file} is not the file known by that name (its SHA-256 is not {SHA256[file.name][:12]}…): "
+                           f"copy it anew, or call other weights {file.name.replace('_imagenet', '')}")
 
 
 def _reach(name: str, download: Callable):
@@ -179,4 +199,4 @@ def _reach(name: str, download: Callable):
 
 
 def _describe(tag: str, file: Path) -> dict[str, str]:
-    return {"tag": tag, "file": file.name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+    return {"tag": tag, "file": file.name, "sha256": file_hash(Path(file))}

@@ -55,10 +55,14 @@ def build(dataset: str, profile: str) -> Path:
     for attempt in attempts:
         if attempt.notebook:
             write_page(attempt.notebook, results / "html" / f"{attempt.run.id}.html")
-    outputs = emitted(plan)
+    damaged = {attempt.run.id: attempt.damaged for attempt in attempts if attempt.damaged}
+    for name, files in damaged.items():
+        file, what = next(iter(files.items()))
+        print(f"Left out of the report: what {name} wrote, for {file} {what}; make reproduce makes it again")
+    outputs = emitted({name: run for name, run in plan.items() if name not in damaged})
     sections = {heading: _section(section["shows"], outputs) for heading, section in words["sections"].items()}
     shown = [output for items in sections.values() for output, _ in items]
-    folders = {output.file.parent for output in outputs if output.file.suffix == ".csv"}
+    folders = {output.file.parent for output in outputs if output.file.suffix == ".csv" and not damaged}
     parts = {"At a glance": [card for folder in folders for card in cards(folder)], **sections, "Runs": attempts,
              "Provenance": provenance(attempts)}
     text = _templates().get_template("page.html").render(

@@ -1,12 +1,14 @@
 """What became of every run, and where the numbers come from."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoplens.errors import StudyError
+from shoplens.sealed import altered
 from shoplens.study.plan import RunSpec
+from shoplens.study.publish import is_notebook, read_record
 
 # What the record of a run says of where its numbers come from: heading on the page → place in the record.
 ORIGINS = {"Machine": ("hardware",), "Packages": ("versions",), "Data": ("provenance", "licence"),
@@ -17,20 +19,26 @@ ORIGINS = {"Machine": ("hardware",), "Packages": ("versions",), "Data": ("proven
 @dataclass(frozen=True)
 class Attempt:
     """The last attempt at a run. state: "done", "failed" or "not run". record: what the runner wrote of it, {} where
-    there was none. notebook: as executed, if only as far as it came; None where the run was not run."""
+    there was none or it is damaged. notebook: as executed, if only as far as it came; None where there is none that can
+    be read. damaged: outputs that are gone or not as they were written, name → which of the two."""
 
     run: RunSpec
     state: str
     record: dict
     notebook: Path | None
+    damaged: dict[str, str]
 
 
 def last_attempt(run: RunSpec) -> Attempt:
     """What there is of a run."""
-    record = json.loads(run.record_file.read_text(encoding="utf-8")) if run.record_file.exists() else {}
+    try:
+        record = read_record(run.record_file)
+    except StudyError:
+        record = {}
     state = "done" if run.target.exists() else record.get("status", "not run")
     places = (run.target, run.results / "failed" / f"{run.id}.ipynb")
-    return Attempt(run, state, record, next((path for path in places if path.exists()), None))
+    return Attempt(run, state, record, next(filter(is_notebook, places), None),
+                   altered(run.results, record.get("files", {})))
 
 
 def provenance(attempts: list[Attempt]) -> dict[str, list[str]]:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from shoplens import paths
-from shoplens.data.images import Batches
+from shoplens import paths, sealed
+from shoplens.data.images import Batches, allocate
 
 
 class TooMuch(MemoryError):
@@ -39,20 +40,20 @@ def store_activations(frozen: nn.Module, data: Batches, label: str) -> np.ndarra
     content = [label, data.store.digest, data.store.folder.name, list(map(int, data.indices)), data.mean, data.std]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]      # the folder's name: size, interpolation
     folder = paths.cache_dir() / "activations" / key
-    if not (folder / "maps.npy").exists():
-        device = next(frozen.parameters()).device
-        # A DataLoader draws from torch's generator: what is drawn next must not tell whether the file was there.
-        with paths.publish_folder(folder) as temporary, torch.no_grad(), torch.random.fork_rng(devices=[]):
-            frozen.eval()
-            array = None
-            for batch in data.epoch(None, device):
-                maps = frozen(batch["images"]).float().cpu().numpy()
-                if array is None:
-                    array = np.lib.format.open_memmap(temporary / "maps.npy", mode="w+", dtype=np.float32,
-                                                      shape=(len(data.store), *maps.shape[1:]))
-                array[batch["indices"].cpu().numpy()] = maps
-            array.flush()
+    # A DataLoader draws from torch's generator: what is drawn next must not tell whether the file was there.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        sealed.made(folder, lambda temporary: _compute(frozen.eval(), data, temporary / "maps.npy"))
     return np.load(folder / "maps.npy", mmap_mode="r")
+
+
+def _compute(frozen: nn.Module, data: Batches, file: Path) -> None:
+    device, array = next(frozen.parameters()).device, None
+    for batch in data.epoch(None, device):
+        maps = frozen(batch["images"]).float().cpu().numpy()
+        if array is None:
+            array = allocate(file, (len(data.store), *maps.shape[1:]), np.float32)
+        array[batch["indices"].cpu().numpy()] = maps
+    array.flush()
 
 
 @torch.no_grad()

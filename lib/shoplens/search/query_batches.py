@@ -2,16 +2,13 @@
 (P2 §3.2–3.3). Fits `training.fit` in the place of `images.Batches`."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from shoplens import paths
 from shoplens.data.images import ImageStore
 from shoplens.search.activations import features_of
 from shoplens.search.mining import Candidates, Memory, Mining, refreshes
@@ -26,11 +23,11 @@ class QueryBatches:
     model: the network that is trained, whose features are mined. maps: activations of all rows of the store. indices:
     the training queries. interval: queries between two extractions of all features in the first epochs; it doubles
     every `halve_every` (P2 §4.1). queries_per_epoch: drawn anew for each epoch, watched ones always among them; 0: all.
-    memory_file: where remembered hard negatives are kept between epochs, so that a resumed training mines what an
-    undisturbed one would. watch: rows of queries whose candidates are kept in `mined_log`, one entry per epoch: epoch,
-    queries before it, candidates. `drift` holds for each refresh but the first how far features had moved since the
-    one before: epoch, queries before it, mean squared distance over some gallery images. Both are kept beside the
-    memory for a training that is resumed, whose first refresh has no drift.
+    watch: rows of queries whose candidates are kept in `mined_log`, one entry per epoch: epoch, queries before it,
+    candidates. `drift` holds for each refresh but the first how far features had moved since the one before: epoch,
+    queries before it, mean squared distance over some gallery images. Both, and the hard negatives remembered between
+    epochs, go into the checkpoint, so that a resumed training mines what an undisturbed one would; its first refresh
+    has no drift.
     """
 
     model: nn.Module
@@ -39,7 +36,6 @@ class QueryBatches:
     mining: Mining
     batch_size: int
     store: ImageStore
-    memory_file: Path
     interval: int = 1000
     halve_every: int = 5
     seed: int = 0
@@ -48,22 +44,28 @@ class QueryBatches:
     mined_log: list[tuple[int, int, Candidates]] = field(default_factory=list)
     drift: list[tuple[int, int, float]] = field(default_factory=list)
     _before: np.ndarray | None = None
+    _memory: dict[int, Memory] = field(default_factory=dict)
 
-    def __post_init__(self):
-        if self._journal.exists():
-            journal = json.loads(self._journal.read_text(encoding="utf-8"))
-            self.mined_log += [(epoch, start, _from_json(candidates)) for epoch, start, candidates in journal["seen"]]
-            self.drift += [tuple(entry) for entry in journal["drift"]]
+    def state_dict(self) -> dict:
+        """What a checkpoint must hold: the memory with which each epoch starts, and what was logged."""
+        memory = {epoch: {query: torch.from_numpy(rows) for query, rows in one.hard.items()}
+                  for epoch, one in self._memory.items()}
+        mined = [(epoch, start, _to_json(candidates)) for epoch, start, candidates in self.mined_log]
+        return {"memory": memory, "log": json.dumps({"seen": mined, "drift": self.drift})}
 
-    @property
-    def _journal(self) -> Path:
-        return self.memory_file.with_suffix(".json")
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what `state_dict` gave."""
+        log = json.loads(state["log"])
+        self._memory = {epoch: Memory({query: rows.numpy() for query, rows in one.items()})
+                        for epoch, one in state["memory"].items()}
+        self.mined_log[:] = [(epoch, start, _from_json(candidates)) for epoch, start, candidates in log["seen"]]
+        self.drift[:] = [tuple(entry) for entry in log["drift"]]
 
     def epoch(self, epoch: int, device: torch.device | str = "cpu", rank: int = 0,
               world: int = 1) -> Iterator[dict]:
         """Batches of queries in an order drawn from (seed, epoch): "activations" U×C×h×w of the distinct images they
         need, "candidates" with positions in them, "indices" (the queries) and "loss_scale" (see `images.Batches`)."""
-        memory = self._remembered(epoch)
+        memory = Memory(dict(self._memory[epoch].hard)) if epoch in self._memory else Memory()
         # An epoch that is begun twice is logged once.
         self.mined_log[:] = [entry for entry in self.mined_log if entry[0] < epoch]
         self.drift[:] = [entry for entry in self.drift if entry[0] < epoch]
@@ -79,8 +81,8 @@ class QueryBatches:
                     raise ValueError(f"a batch of {len(group)} cannot be shared by {world} processes: raise BATCH_SIZE")
                 mine = [found[i] for i in group[rank::world]]
                 yield self._batch(mine, device) | {"loss_scale": len(mine) * world / len(group)}
-        if rank == 0:
-            self._remember(epoch, memory)
+        # That of this epoch too, should it be begun again.
+        self._memory = {each: one for each, one in self._memory.items() if each == epoch} | {epoch + 1: memory}
 
     def _mine(self, queries: np.ndarray, epoch: int, start: int, memory: Memory) -> list[Candidates]:
         was_training = self.model.training
@@ -102,23 +104,6 @@ class QueryBatches:
         places = [{role: np.searchsorted(distinct, rows) for role, rows in one.items()} for one in roles]
         return {"activations": torch.from_numpy(np.ascontiguousarray(self.maps[distinct])).to(device),
                 "candidates": places, "indices": torch.tensor([c.query for c in mine])}
-
-    def _remembered(self, epoch: int) -> Memory:
-        file = self.memory_file.with_name(f"{self.memory_file.stem}_{epoch}.npz")
-        if epoch == 0 or not file.exists():
-            return Memory()
-        with np.load(file) as arrays:
-            return Memory({int(name): arrays[name] for name in arrays.files})
-
-    def _remember(self, epoch: int, memory: Memory) -> None:
-        """Keep the memory for the next epoch, and that of this one: its checkpoint may not be written yet."""
-        file = self.memory_file.with_name(f"{self.memory_file.stem}_{epoch + 1}.npz")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file.with_suffix(".part.npz"), **{str(query): rows for query, rows in memory.hard.items()})
-        os.replace(file.with_suffix(".part.npz"), file)
-        mined = [(entry_epoch, start, _to_json(candidates)) for entry_epoch, start, candidates in self.mined_log]
-        paths.write_atomic(self._journal, json.dumps({"seen": mined, "drift": self.drift}).encode())
-        self.memory_file.with_name(f"{self.memory_file.stem}_{epoch - 1}.npz").unlink(missing_ok=True)
 
 
 def _to_json(candidates: Candidates) -> dict:

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             from shoplens.study.reference import accept_reference
 
             accept_reference(*where, chosen.run)
-    except StudyError as error:
+    except (StudyError, OSError) as error:      # OSError: a disk that is full, a folder nobody may write to
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,11 +15,13 @@ from pathlib import Path
 from shoplens import environment
 from shoplens.errors import StudyError
 from shoplens.paths import root, write_json
+from shoplens.processes import end_with
+from shoplens.sealed import write_sealed
 from shoplens.study.fingerprint import code_files
 from shoplens.study.notebook_run import try_lock
 from shoplens.study.parameters import check_used
 from shoplens.study.plan import RunSpec
-from shoplens.study.publish import check_outputs, publish, stopped_in, withdraw, work_folder
+from shoplens.study.publish import check_outputs, is_notebook, publish, stopped_in, withdraw, work_folder
 
 # Training prints one line an epoch; those lines go to the terminal, everything else only to the log.
 PROGRESS = re.compile(r"\s*epoch\b", re.I)
@@ -147,21 +148,20 @@ def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
     elif not reason:
         reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
     failed = run.results / "failed" / f"{run.id}.ipynb"
-    failed.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(executed if executed.exists() else run.notebook, failed)
-    write_json(run.record_file, record | {"status": "failed", "error": reason, "cell": cell})
-    shutil.rmtree(work_folder(run), ignore_errors=True)
+    kept = f"see {failed.relative_to(root())}"
+    try:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        if is_notebook(executed):
+            os.replace(executed, failed)        # moving takes no room on a full disk
+        else:
+            shutil.copyfile(run.notebook, failed)
+        shutil.rmtree(work_folder(run), ignore_errors=True)
+        write_sealed(run.record_file, record | {"status": "failed", "error": reason, "cell": cell})
+    except OSError as lost:
+        failed.unlink(missing_ok=True)
+        kept = f"nothing of it could be kept: {lost}"
     where = f" in the cell `{cell}`" if cell else ""
-    return f"{run.id} failed{where}: {reason} (see {failed.relative_to(root())})"
-
-
-def _end_with(process: int) -> None:
-    """End this run, as Ctrl-C would, once that process is gone: a killed make cannot tell its runs itself."""
-    import psutil
-
-    while psutil.pid_exists(process):
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    return f"{run.id} failed{where}: {reason} ({kept})"
 
 
 def num_processes() -> int:
@@ -182,7 +182,7 @@ def execute(run: RunSpec, made_from: dict, inputs: dict[str, str]) -> str | None
     processes = num_processes()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if parent := os.environ.get("SHOPLENS_PARENT"):
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+        end_with(int(parent), signal.SIGTERM)       # a killed make cannot tell its runs; this is as Ctrl-C would
     withdraw(run)
     shutil.rmtree(work_folder(run), ignore_errors=True)
     (work_folder(run) / "files").mkdir(parents=True)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from shoplens.environment import installed
 from shoplens.errors import StudyError
 from shoplens.paths import data_dir, root
+from shoplens.sealed import file_hashes, files_in
 from shoplens.study.parameters import code_cells, has_magic, parse_cell
 from shoplens.study.plan import RunSpec
 from shoplens.syntax import code_text, short_hash
@@ -121,16 +122,14 @@ def _code(run: RunSpec) -> tuple[str, set[str], dict[str, Module]]:
 
 
 def raw_hash(place: Path) -> str:
-    """Hash of a folder of raw data: names and sizes of all files, and the content of its tables (.csv, .txt). Of a
-    single file, its content. Dates do not count, so a copy elsewhere is the same data; "absent" where there is neither.
+    """Hash of a folder of raw data, those behind links in it too: names and content of all files. Of a single file, its
+    content. Dates do not count, so a copy elsewhere is the same data; "absent" where there is neither.
     """
     if not place.exists():
         return "absent"
-    parts = []
-    for path in sorted(path for path in [place, *place.rglob("*")] if path.is_file()):
-        content = short_hash(path.read_bytes()) if path == place or path.suffix in (".csv", ".txt") else ""
-        parts.append(f"{path.relative_to(place).as_posix()} {path.stat().st_size} {content}")
-    return short_hash("\n".join(parts))
+    files = files_in(place) if place.is_dir() else [place]
+    lines = [f"{file.relative_to(place).as_posix()} {known}" for file, known in file_hashes(files, place).items()]
+    return short_hash("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _raw_data(run: RunSpec, source: dict) -> dict[str, str]:

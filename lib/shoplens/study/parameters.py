@@ -7,6 +7,7 @@ the notebook and the parameter. Only the standard library is imported, so `make`
 
 import ast
 import json
+import math
 import re
 import symtable
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from shoplens.errors import StudyError
 
 INJECTED = ("DATASET", "PROFILE", "RUN", "SEED")
+COUNTS = ("EPOCHS", "BATCH_SIZE", "IMAGE_SIZE", "CLUSTERS")    # nothing can be made of none of them
 TYPES = (bool, int, float, str, list, dict)
 MAGIC = re.compile(r"^(\s*)[%!?].*", re.MULTILINE)
 
@@ -118,6 +120,10 @@ def convert(where: str, name: str, default: object, value: object) -> object:
             f"{where}: {name} must be a {type(default).__name__} like its default {default!r}, "
             f"got {type(value).__name__} {value!r}"
         )
+    if type(value) is float and not math.isfinite(value):
+        raise StudyError(f"{where}: {name} must be a finite number, got {value}")
+    if name in COUNTS and value < 1:
+        raise StudyError(f"{where}: {name} must be at least 1, got {value}")
     if isinstance(default, list) and default and not isinstance(default[0], (list, dict)):
         return [convert(where, f"{name}[{i}]", default[0], item) for i, item in enumerate(value)]
     return value
@@ -157,6 +163,16 @@ def _uses(source: str) -> Iterator[tuple[str, set[str], set[str]]]:
             reads |= {name.get_name() for name in scope.get_symbols()
                       if name.is_referenced() and (scope is scopes[0] or name.is_global())}
         yield text, reads, binds
+
+
+def check_keywords(where: str, name: str, given: dict, source: Path) -> None:
+    """StudyError for a key of a parameter that is handed on as keywords to `prepare` of a Python file, which has none
+    of that name. The file is read, not imported: that takes seconds."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    known = {argument.arg for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "prepare"
+             for argument in (*node.args.args, *node.args.kwonlyargs)}
+    if known and (unknown := sorted(set(given) - known)):
+        raise StudyError(f"{where}: {name} has no key {unknown[0]}; {source.name} takes: {', '.join(sorted(known))}")
 
 
 def check_used(path: Path) -> None:

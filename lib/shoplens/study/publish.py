@@ -5,12 +5,15 @@ after sys.exit(0) or a swallowed exception. So a run works in a staging folder; 
 its executed notebook, which says that the run is done, is moved into place last.
 """
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
 
 from shoplens.errors import StudyError
-from shoplens.paths import read_json, root, write_json
+from shoplens.paths import read_json, root, write_atomic
+from shoplens.sealed import file_hashes, files_in, read_sealed, write_sealed
 from shoplens.study.notebook_run import FINISHED, rows_without_value
 from shoplens.study.plan import RunSpec
 
@@ -27,25 +30,46 @@ def report_mark(results: Path) -> Path:
     return results / ".report"
 
 
+def read_record(file: Path) -> dict:
+    """The record of the last attempt at a run, {} if there was none; StudyError where it is not as it was written."""
+    return read_sealed(file) if file.exists() else {}
+
+
 def withdraw(run: RunSpec) -> None:
     """Remove what an earlier execution published: what lies in results/ belongs to a run that is done."""
     run.target.unlink(missing_ok=True)
-    remove_recorded(run.record_file)
+    try:
+        remove_recorded(run.record_file)
+    except StudyError:      # the names are lost with the record
+        for output in map(run.published, (*run.outputs, *run.optional)):
+            for file in {output, output.with_suffix(TWINS.get(output.suffix, output.suffix))}:
+                if file.is_file():
+                    file.unlink()
+        run.record_file.unlink()
     shutil.rmtree(run.results / "artefacts" / run.id, ignore_errors=True)
 
 
 def remove_recorded(record: Path) -> None:
-    """Remove the tables and figures that a record names, and the record, if there is one."""
+    """Remove the tables and figures that a record names, and the record, if there is one; StudyError where it is not as
+    it was written."""
     if record.exists():
-        for name in read_json(record).get("outputs", []):
+        for name in read_record(record).get("outputs", []):
             if not name.startswith("artefacts/"):
                 (record.parents[1] / name).unlink(missing_ok=True)
         record.unlink()
 
 
+def is_notebook(file: Path) -> bool:
+    """Whether a file is there and whole: an attempt that ended badly may have left half of one."""
+    try:
+        return "cells" in read_json(file)
+    except (OSError, ValueError):
+        return False
+
+
 def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
     """(first line of the code cell that did not end well, its error) of a notebook as far as it came."""
-    if not notebook.exists():
+    if not is_notebook(notebook):
         return None, None
     for cell in read_json(notebook)["cells"]:
         source = "".join(cell["source"]).strip()
@@ -55,7 +79,8 @@ def stopped_in(notebook: Path) -> tuple[str | None, str | None]:
         # A cell that killed its kernel may have a count already, but the kernel never replied to it.
         replied = "shell.execute_reply" in cell["metadata"].get("execution", ())
         if errors or cell["execution_count"] is None or not replied:
-            message = f"{errors[0]['ename']}: {errors[0]['evalue']}".splitlines()[0] if errors else None
+            said = [line for line in errors[0]["evalue"].splitlines() if line.strip()] if errors else []
+            message = ": ".join([errors[0]["ename"], *said[:1]]) if errors else None
             return source.splitlines()[0][:80], message
     return None, None
 
@@ -104,13 +129,18 @@ def publish(run: RunSpec, record: dict) -> None:
     for path, place in zip(outputs, places, strict=True):
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, place)
+    notebook = read_json(work / "notebook.ipynb")
+    notebook["metadata"]["papermill"]["output_path"] = run.target.relative_to(root()).as_posix()
+    text = (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
     names = [place.relative_to(run.results).as_posix() for place in places]
-    write_json(run.record_file, {"status": "done", **record, "outputs": names})
+    written = file_hashes([file for place in places for file in (files_in(place) if place.is_dir() else [place])],
+                          run.results)
+    hashes = {file.relative_to(run.results).as_posix(): known for file, known in written.items()}
+    hashes[run.target.relative_to(run.results).as_posix()] = hashlib.sha256(text).hexdigest()
+    write_sealed(run.record_file, {"status": "done", **record, "outputs": names, "files": hashes})
     for folder in (run.results / "checkpoints").glob(f"{run.id}-{'[0-9a-f]' * 12}"):
         shutil.rmtree(folder)
     (run.results / "failed" / f"{run.id}.ipynb").unlink(missing_ok=True)
-    notebook = read_json(work / "notebook.ipynb")
-    notebook["metadata"]["papermill"]["output_path"] = run.target.relative_to(root()).as_posix()
-    write_json(run.target, notebook)
+    write_atomic(run.target, text)
     report_mark(run.results).unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from shoplens.environment import git_state
 from shoplens.errors import StudyError
-from shoplens.paths import read_json, root, write_json
+from shoplens.paths import read_json, root
+from shoplens.sealed import write_sealed
 from shoplens.study.fingerprint import code_files, fingerprints
 from shoplens.study.plan import RunSpec, Study, choose, load_study, needed, parse_seeds
 from shoplens.study.publish import remove_recorded
@@ -73,7 +74,8 @@ def _copy_to_reference(run: RunSpec, record: dict, reference: Path, sha: str) ->
     for name in kept:
         (reference / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run.results / name, reference / name)
-    write_json(accepted, record | {"outputs": kept, "accepted_commit": sha})
+    hashes = {name: known for name, known in record["files"].items() if name in kept}
+    write_sealed(accepted, record | {"outputs": kept, "files": hashes, "accepted_commit": sha})
 
 
 def _belongs_in_git(run: RunSpec, name: str) -> bool:
@@ -87,4 +89,4 @@ def _belongs_in_git(run: RunSpec, name: str) -> bool:
 def shows_pictures(file: Path) -> bool:
     """Whether a figure is a sheet of pictures: those stay out of git, as the pictures themselves do."""
     drawing = file.with_suffix(".svg")
-    return drawing.exists() and drawing.read_text().count("<image") > 1
+    return drawing.exists() and drawing.read_text(encoding="utf-8").count("<image") > 1

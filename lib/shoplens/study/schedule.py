@@ -1,8 +1,8 @@
 """Which runs must be executed, and why; the rules by which Make executes them.
 
 The truth is in the records: a run is done when its record holds the components it would have today, was made from
-the present executions of its inputs, and all its outputs exist. Dates of files say nothing, so copying a folder,
-checking out another commit and coming back, or re-saving a file mean nothing.
+the present executions of its inputs, and all that it wrote is as it was written. Dates of files say nothing, so copying
+a folder, checking out another commit and coming back, or re-saving a file mean nothing.
 """
 
 import sys
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoplens.errors import StudyError
-from shoplens.paths import data_dir, read_json, results_dir, root
+from shoplens.paths import data_dir, results_dir, root
+from shoplens.sealed import altered
 from shoplens.study.execute import execute, is_locked, lock_file, locked, num_processes, say
-from shoplens.study.fingerprint import closure, differences, digest, fingerprints
-from shoplens.study.parameters import check_used
+from shoplens.study.fingerprint import closure, differences, digest, fingerprints, module_file
+from shoplens.study.parameters import check_keywords, check_used
 from shoplens.study.plan import RunSpec, load_study, needed, parse_seeds
-from shoplens.study.publish import report_mark, work_folder
+from shoplens.study.publish import read_record, report_mark, work_folder
 from shoplens.syntax import short_hash
 
 LOCK_WAIT_S = 30
@@ -44,7 +45,10 @@ def assess(runs: dict[str, RunSpec], current: dict[str, dict]) -> dict[str, Stan
 
 def _standing(run: RunSpec, components: dict, inputs: dict[str, Standing]) -> Standing:
     """Where a run stands that no process executes."""
-    record = read_json(run.record_file) if run.record_file.exists() else {}
+    try:
+        record = read_record(run.record_file)
+    except StudyError as error:
+        return Standing("stale", [str(error)], {})
     if work_folder(run).exists():
         why = "killed before it could say why; the next attempt resumes from its checkpoint"
         return Standing("failed", [why], record)
@@ -61,8 +65,10 @@ def _standing(run: RunSpec, components: dict, inputs: dict[str, Standing]) -> St
             reasons.append(f"input {name} is {inputs[name].state}")
         elif inputs[name].record["finished"] != record["inputs"].get(name):
             reasons.append(f"input {name} is newer")
-    published = [run.target, *map(run.published, run.outputs)]
-    reasons += [f"{path.relative_to(run.results)} is gone" for path in published if not path.exists()]
+    if "files" in record:
+        reasons += [f"{name} {what}" for name, what in altered(run.results, record["files"]).items()]
+    else:
+        reasons.append("its record, of an earlier version of the study, does not say what it wrote")
     return Standing("stale" if reasons else "done", reasons, record)
 
 
@@ -78,6 +84,9 @@ def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> str:
     fetch_raw(runs)
     for notebook in dict.fromkeys(run.notebook for run in runs.values()):
         check_used(notebook)
+    for run in runs.values():
+        if run.sources and (source := module_file(f"shoplens.data.sources.{run.dataset}")):
+            check_keywords(f"study.yml, run {run.name}", "SOURCE", run.parameters().get("SOURCE", {}), source)
     found = assess(runs, fingerprints(runs))
     due = {name: run for name, run in runs.items() if found[name].state != "done"}
     folder = results_dir(dataset, profile)
@@ -114,7 +123,7 @@ def _report_digest(runs: dict[str, RunSpec]) -> str:
 def _report_stands(folder: Path, report: str) -> bool:
     """Whether index.html is there, of this digest, and no run was published after it."""
     mark = report_mark(folder)
-    return (folder / "index.html").exists() and mark.exists() and mark.read_text().strip() == report
+    return (folder / "index.html").exists() and mark.exists() and mark.read_text(encoding="utf-8").strip() == report
 
 
 def _rules(folder: Path, due: dict[str, RunSpec], seeds: str, report: str) -> str:
@@ -139,13 +148,10 @@ def execute_one(dataset: str, profile: str, seeds: str, run_id: str, if_due: boo
     current = fingerprints(runs)
     run = runs.pop(run_id)
     with locked(run, LOCK_WAIT_S):
-        absent = [name for name in run.upstream if not runs[name].target.exists()]
-        if absent:
-            raise StudyError(
-                f"{run_id} needs {', '.join(absent)}; make reproduce RUN={run_id} DATASET={dataset} "
-                f"PROFILE={profile} does both"
-            )
         found = assess(runs, current)
+        if absent := [f"{name} ({found[name].state})" for name in run.upstream if found[name].state != "done"]:
+            raise StudyError(f"{run_id} needs {', '.join(absent)}; make reproduce RUN={run_id} DATASET={dataset} "
+                             f"PROFILE={profile} does both")
         if if_due and _standing(run, current[run_id]["components"], found).state == "done":
             say(f"[{run_id}] done by another make")
             return 0

@@ -20,6 +20,7 @@ from shoplens.strict_yaml import read_yaml
 
 CAPABILITIES = ("hierarchy", "three_layers", "attributes", "search", "masks")     # what a run `needs` is one, too
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+SEEDED = re.compile(r"-s\d+$")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -52,6 +53,8 @@ def expand(entries: dict[str, dict], axes: dict[str, dict]) -> dict[str, dict]:
             _check("value", f"study.yml, axis {axis}, {value}", keys)
     runs: dict[str, dict] = {}
     for notebook, entry in entries.items():
+        if not isinstance(notebook, str):
+            raise StudyError(f"study.yml, run {notebook}: a run's name is a text; write \"{notebook}\"")
         _check("run", f"study.yml, run {notebook}", entry)
         shared = {"notebook": notebook} | entry
         for template, variant in shared.pop("variants", {notebook: {}}).items():
@@ -119,6 +122,10 @@ def _check_references(profiles: dict, datasets: dict, runs: dict) -> None:
         where = f"study.yml, run {name}"
         if not NAME.fullmatch(name):
             raise StudyError(f"{where}: a run's name may hold letters, digits, `_`, `.` and `-` only")
+        if SEEDED.search(name):
+            raise StudyError(f"{where}: an ending such as -s1 is kept for repeated seeds; choose another name")
+        if wrong := [file for file in run.get("files", ()) if Path(file).is_absolute() or ".." in Path(file).parts]:
+            raise StudyError(f"{where}: files names {wrong[0]}; it must lie in the study, such as results/paper/*.csv")
         if not run.get("outputs"):
             raise StudyError(f"{where}: outputs is missing; every run names what it must emit")
         for key, there in known.items():

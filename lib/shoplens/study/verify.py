@@ -6,7 +6,7 @@ what the file says, and a cell is a number only where its column is declared as 
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,9 @@ import pandas as pd
 
 from shoplens.errors import StudyError
 from shoplens.paths import results_dir, root
+from shoplens.sealed import altered
 from shoplens.study.plan import RunSpec, choose, load_study, parse_seeds
+from shoplens.study.publish import read_record
 from shoplens.study.tolerances import Tolerances, load_tolerances, numbers, tolerances_of
 
 SHOWN = 5       # failures of a table that are printed
@@ -200,6 +202,16 @@ def _check_folders(dataset: str, profile: str, reference: dict[str, Path], yours
                          f"DATASET={dataset} PROFILE={profile} first")
 
 
+def _not_as_written(runs: Iterable[RunSpec]) -> Iterator[str]:
+    """One sentence per file of these runs that is not as its run wrote it: edited or damaged since."""
+    for run in runs:
+        try:
+            written = read_record(run.record_file).get("files", {})
+            yield from (f"{name} {what}" for name, what in altered(run.results, written, anew=True).items())
+        except StudyError as error:
+            yield str(error)
+
+
 def _averages_more(reference: Path, yours: Path | None, seeds: tuple[int, ...]) -> bool:
     """Whether a table of the reference averages over more seeds than asked for (and is not simply equal)."""
     if yours and yours.read_bytes() == reference.read_bytes():
@@ -232,7 +244,8 @@ def _print_agreements(agreements: list[Agreement]) -> None:
 def verify(dataset: str, profile: str, seeds: str, run_id: str = "") -> int:
     """Compare results/<dataset>/<profile> with its reference, one run's tables with `run_id`, and print what agrees.
 
-    0 where every table of the reference agrees, 1 where one does not. StudyError where there is nothing to compare.
+    0 where every table of the reference agrees and all files are as the runs wrote them, 1 else. StudyError where there
+    is nothing to compare.
     """
     study = load_study()
     asked = parse_seeds(seeds) or study.seeds.get(profile, ())
@@ -263,8 +276,11 @@ def verify(dataset: str, profile: str, seeds: str, run_id: str = "") -> int:
     for why, tables in not_compared.items():
         if tables:
             print(f"{why}: {', '.join(tables)}")
+    changed = list(_not_as_written([runs[run_id]] if run_id else runs.values()))
+    for sentence in changed:
+        print(f"FAILS: {sentence}")
     counts = Counter(found.kind for found in agreements)
-    weakest = max(counts)
+    weakest = Kind.FAILS if changed else max(counts)
     counted = ", ".join(f"{counts[kind]} {kind.name.lower()}" for kind in sorted(counts))
     print(f"{where}: {'FAILS' if weakest is Kind.FAILS else f'{weakest.name.lower()} agreement'} ({counted})")
     return int(weakest is Kind.FAILS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shoplens import processes
 from shoplens.data.drawing.compose import draw
 from shoplens.data.drawing.items import make_item
 
@@ -42,7 +44,8 @@ def distractors(count: int, *, start: int = 0, seed: int = 0, size: int = 96,
         for number in range(start, start + count):
             yield distractor(number, seed=seed, size=size)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, processes.end_with, (os.getpid(),)) as pool:
         ahead: deque = deque()
         for first in range(start, start + count, _CHUNK):
             ahead.append(pool.submit(_chunk, first, min(first + _CHUNK, start + count), seed, size))

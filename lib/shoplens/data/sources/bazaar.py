@@ -20,7 +20,7 @@ import pandas as pd
 import PIL
 from tqdm import tqdm
 
-from shoplens import paths
+from shoplens import paths, processes, sealed
 from shoplens.data import drawing
 from shoplens.data.catalogue import BOX, Catalogue, check_splits, split_products
 from shoplens.data.drawing.compose import draw
@@ -57,10 +57,12 @@ def prepare(*, seed: int = 0, num_items: int = 4000, min_per_leaf: int = 15, num
     code = drawing_code()
     key = hashlib.sha256(json.dumps([parameters, code, PIL.__version__, np.__version__]).encode()).hexdigest()[:16]
     folder = paths.cache_dir() / "bazaar" / key
-    if not (folder / "products.parquet").exists():
-        with paths.publish_folder(folder) as temporary:
-            table = draw_all(temporary, plan(**parameters), seed, size, workers or usable_cores())
-            table.to_parquet(temporary / "products.parquet", index=False)
+
+    def draw_into(temporary: Path) -> None:
+        table = draw_all(temporary, plan(**parameters), seed, size, workers or usable_cores())
+        table.to_parquet(temporary / "products.parquet", index=False)
+
+    sealed.made(folder, draw_into)
     images = pd.read_parquet(folder / "products.parquet")
     images["split"] = assign_splits(images, seed)
     catalogue = Catalogue.build("bazaar", folder, images, layers=["root", "leaf"], attributes=list(STATES),
@@ -125,7 +127,7 @@ def draw_all(folder: Path, todo: list, seed: int, size: int, workers: int) -> pd
         else:
             # Not forked: notebooks hold threads that a fork would copy half-alive.
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with ProcessPoolExecutor(workers, context, processes.end_with, (os.getpid(),)) as pool:
                 for done in as_completed([pool.submit(draw_chunk, folder, chunk, seed, size) for chunk in chunks]):
                     rows += done.result()
                     bar.update(len(rows) - bar.n)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pooch
 import requests
 
-from shoplens import paths
+from shoplens import paths, sealed
 
 
 class DataError(RuntimeError):
@@ -42,7 +42,9 @@ def find_raw(raw: Raw) -> Path:
     """
     folder = paths.data_dir() / raw.folder
     if not folder.exists():
-        download(raw, folder)
+        with sealed.locked(folder):     # another process may have downloaded it meanwhile
+            if not folder.exists():
+                download(raw, folder)
     elif problems := raw.problems(folder, False):
         raise DataError(f"{folder} is not whole ({'; '.join(problems)}): remove it to have it downloaded again, or "
                         f"{raw.by_hand}.")

@@ -4,7 +4,7 @@ column              required  what it holds
 image               yes       path of the image inside the images folder, one row per image
 layer:NAME          yes       category; one column per layer, root-most first from left to right: layer:root,layer:leaf
 attribute:NAME      no        state of an attribute, e.g. attribute:colour; an empty cell means not labelled
-split               no        train, val or test; without the column images are split 7:2:1 inside each leaf
+split               no        train, val or test, for all or none; without it images are split 7:2:1 inside each leaf
 item                no        same text = same product; its images stay in one split
 domain              no        consumer or shop
 role                no        query, gallery or distractor, for search; a distractor needs no layers
@@ -17,6 +17,7 @@ Any other column is left alone. Comma, semicolon and tab are all understood betw
 """
 
 import csv
+import difflib
 import hashlib
 import io
 import os
@@ -54,9 +55,20 @@ def prepare(*, csv: str = "", images: str = "", min_per_leaf: int = 0, min_per_a
         "csv_sha256": hashlib.sha256(table_file.read_bytes()).hexdigest(), "ignored_columns": ignored})
     catalogue = catalogue.drop_rare(min_per_leaf=min_per_leaf, min_per_attribute=min_per_attribute)
     given = (catalogue.images["split"] != "").any()
+    _check_given(table_file, catalogue.images)
     catalogue.provenance["split"] = "as given" if given else _split(catalogue, seed)
     check_splits(catalogue)
     return catalogue
+
+
+def _check_given(path: Path, images: pd.DataFrame) -> None:
+    """CatalogueError where some of P1's images have a split and others have none."""
+    p1 = images[images["classify"].astype(bool)]
+    without = p1[p1["split"] == ""]
+    if 0 < len(without) < len(p1):
+        raise CatalogueError(f"{path}: column `split` is filled in for {len(p1) - len(without):,} of {len(p1):,} "
+                             f"images and empty for {len(without):,} (such as {without['path'].iloc[0]!r}): fill it in "
+                             "for all, or leave the column out to have them split 7:2:1.")
 
 
 def _locate(given: str, default: str) -> Path:
@@ -72,6 +84,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises CatalogueError for what is not such a table: encoding, ragged lines, no rows, missing or misspelt columns.
     """
+    if not path.is_file():
+        raise DataError(f"{path} is a folder: it must be the CSV itself.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,6 +113,8 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     given = f"{path} has the columns {', '.join(columns)}"
     if twice := [c for c, n in Counter(columns).items() if n > 1]:
         raise CatalogueError(f"{given}: {', '.join(twice)} stands there more than once; rename one.")
+    if near := _near_misses(columns):
+        raise CatalogueError(f"{given}: {near}.")
     if "image" not in columns:
         raise CatalogueError(f"{given}, but no column `image`: name the column of image paths `image`.")
     if not any(c.startswith("layer:") for c in columns):
@@ -110,6 +126,18 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         raise CatalogueError(f"{given}: {', '.join(nameless)} lacks the name after the colon.")
     if (box := [c for c in BOX if c in columns]) and box != BOX:
         raise CatalogueError(f"{given}: a box needs all of {', '.join(BOX)}.")
+
+
+def _near_misses(columns: list[str]) -> str:
+    """Columns that are almost one of those that mean something, with the name meant; "" where there are none."""
+    known, found = ["image", *OPTIONAL, "layer", "attribute"], []
+    for column in columns:
+        kind, colon, name = column.partition(":")
+        plain = kind.strip().lower().replace(" ", "_").replace("-", "_")
+        meant = next(iter(difflib.get_close_matches(plain, known, 1, 0.85)), "")
+        if meant and kind != meant and bool(colon) == (meant in ("layer", "attribute")) and meant not in columns:
+            found.append(f"did you mean `{meant}{colon}{name}` by `{column}`? Write it so, or rename the column")
+    return "; ".join(found)
 
 
 def check_images(table: pd.DataFrame, path: Path, folder: Path) -> None:
@@ -138,7 +166,7 @@ def check_images(table: pd.DataFrame, path: Path, folder: Path) -> None:
 
 
 def _inside(name: str, folder: Path) -> bool:
-    return Path(os.path.normpath(folder / name)).is_relative_to(folder)
+    return (folder / name).resolve().is_relative_to(folder.resolve())      # a link may lead out
 
 
 def to_images(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Can every picture be opened? Each file is decoded once, and those that cannot be are listed with the reason."""
+"""Can every picture be opened, as training will open it? Those that cannot be are listed with the reason."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -8,12 +8,16 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from shoplens.data.images import decode
+
+SIDE = 64       # pixels; what is decoded here is thrown away
+
 # What Pillow raises for files that are missing, truncated, broken or far too large.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def unreadable_images(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """(file, reason) of those that cannot be opened: missing, truncated or not an image. Each is decoded whole."""
+    """(file, reason) of those that cannot be opened: missing, truncated, not an image, or of 32-bit pixels."""
     files = list(files)
     errors = in_parallel(_error, files, "checking images")
     return [(file, error) for file, error in zip(files, errors, strict=True) if error]
@@ -21,8 +25,7 @@ def unreadable_images(files: Iterable[Path]) -> list[tuple[Path, str]]:
 
 def _error(file: Path) -> str:
     try:
-        with Image.open(file) as image:
-            image.load()
+        decode(file, SIDE)
     except UNREADABLE as error:
         return why(error)
     return ""

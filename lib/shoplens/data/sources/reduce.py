@@ -4,10 +4,9 @@ import hashlib
 import io
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
-from shoplens import paths
+from shoplens import paths, sealed
 from shoplens.data.sources.fetch import DataError
 from shoplens.data.sources.readable import UNREADABLE, in_parallel, why
 
@@ -17,25 +16,25 @@ def reduced_images(folder: Path, images: list[str], *, max_side: int) -> tuple[P
 
     images: paths relative to `folder`. Where none is larger, that is `folder` itself; else a folder in the cache
     with the same relative paths, in which larger images are reduced and the others copied. The hashes are those
-    of the originals. Work done once is found again as long as names, byte sizes and times of the originals stay.
+    of the originals. Work done once is found again as long as names and content of the originals stay.
     Raises DataError listing images that cannot be read; then nothing is published.
     """
-    stats = [(image, (folder / image).stat()) for image in images]
-    key = repr((max_side, [(image, s.st_size, s.st_mtime_ns) for image, s in stats]))
-    done = paths.cache_dir() / folder.name / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if not done.exists():
+    hashes = sealed.file_hashes([folder / image for image in images], folder)
+    digests = [hashes[folder / image] for image in images]
+    key = repr((max_side, list(zip(images, digests, strict=True))))
+    done = paths.cache_dir() / folder.name / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def reduce_into(temporary: Path) -> None:
         sides = in_parallel(lambda i: _longer_side(folder / i), images, "sizes")
         large = max(sides) > max_side
-        with paths.publish_folder(done) as temporary:
-            results = in_parallel(lambda i: _reduce(folder / i, temporary / i if large else None, max_side),
-                                  images, "reducing images" if large else "hashing images")
-            if failed := [f"{i} ({error})" for i, (_, error) in zip(images, results, strict=True) if error]:
-                raise DataError(f"{len(failed)} images of {folder} cannot be read: {', '.join(failed[:20])}. "
-                                "Replace them by the published files, or delete them to go without.")
-            pd.DataFrame({"path": images, "sha256": [digest for digest, _ in results]}).to_csv(
-                temporary / "index.csv", index=False)
-    hashes = pd.read_csv(done / "index.csv")["sha256"].tolist()
-    return (done if (done / images[0]).exists() else folder), hashes
+        errors = in_parallel(lambda i: _reduce(folder / i, temporary / i if large else None, max_side), images,
+                             "reducing images" if large else "checking images")
+        if failed := [f"{i} ({error})" for i, error in zip(images, errors, strict=True) if error]:
+            raise DataError(f"{len(failed)} images of {folder} cannot be read: {', '.join(failed[:20])}. "
+                            "Replace them by the published files, or delete them to go without.")
+
+    sealed.made(done, reduce_into)
+    return (done if (done / images[0]).exists() else folder), digests
 
 
 def _longer_side(file: Path) -> int:
@@ -46,8 +45,8 @@ def _longer_side(file: Path) -> int:
         return 0  # `_reduce` meets the same file and says what is wrong with it
 
 
-def _reduce(file: Path, target: Path | None, max_side: int) -> tuple[str, str]:
-    """(sha256 of the original, error); writes the reduced image where there is a target."""
+def _reduce(file: Path, target: Path | None, max_side: int) -> str:
+    """What is wrong with an image, "" if nothing; writes the reduced image where there is a target."""
     try:
         data = file.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
@@ -63,5 +62,5 @@ def _reduce(file: Path, target: Path | None, max_side: int) -> tuple[str, str]:
                     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
                     image.save(target, "JPEG", quality=92)
     except UNREADABLE as error:
-        return "", why(error)
-    return hashlib.sha256(data).hexdigest(), ""
+        return why(error)
+    return ""
