@@ -46,7 +46,8 @@ WRONG = {
     "layer of parameters": (lambda run: run.update(parameters={"smoke": 5}), "run a"),
     "inputs": (lambda run: run.update(inputs=5), "run a"),
     "output": (lambda run: run.update(outputs=[5]), "run a"),
-    "table of another kind": (lambda run: run.update(outputs=["tables/x.json"]), "output tables/x.json must lie under tables/ (.csv)"),
+    "table of another kind": (lambda run: run.update(outputs=["tables/x.json"]),
+                              "output tables/x.json must lie under tables/ (.csv)"),
     "absolute file": (lambda run: run.update(files=["/etc/passwd"]), "files names /etc/passwd"),
     "file outside": (lambda run: run.update(files=["../x.csv"]), r"files names ../x.csv"),
 }
