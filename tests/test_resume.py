@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from sessions import assert_ends
 from torch import nn
 from trainings import (
     COUNT,
@@ -193,3 +195,27 @@ def test_two_processes_train_as_one(tmp_path):
     code, output, errors = _child(f"_two_processes({str(tmp_path)!r})", OMP_NUM_THREADS="2")
     assert code == 0, errors[-3000:]
     assert output.rstrip().endswith("all well")
+
+
+def _trains_for_ever(folder: str) -> None:
+    def slow(model, batch):
+        (Path(folder) / "training").touch()
+        time.sleep(0.2)
+        return a_step(model, batch)
+    fit(plain_net(), slow, noise(batch_size=4), steady, Schedule(epochs=1000, learning_rate=0.05), Path(folder),
+        num_processes=2)
+
+
+def test_processes_of_a_killed_training_end_with_it(tmp_path):
+    library, tests = Path(training.__file__).parents[1], Path(__file__).parent
+    code = f"import test_resume; test_resume._trains_for_ever({str(tmp_path)!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, env=os.environ | {
+                                  "PYTHONPATH": os.pathsep.join(map(str, (library, tests))), "OMP_NUM_THREADS": "2"})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "training").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    assert_ends(parent.pid)

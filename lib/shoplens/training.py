@@ -23,6 +23,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from shoplens.data.images import Batches
 from shoplens.paths import require_space
+from shoplens.processes import end_with
 from shoplens.sealed import file_hash
 
 Step = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
@@ -129,6 +130,8 @@ def _free_port() -> int:
 def _train(model, step, data, validate, schedule, file, groups) -> None:
     accelerator = Accelerator(mixed_precision=schedule.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
+    if world > 1:
+        end_with(os.getppid())
     if world > 1 and accelerator.device.type == "cpu":
         torch.set_num_threads(1)    # a forked child must not touch the parent's pool of threads
     set_seed(schedule.seed)         # dropout

@@ -3,6 +3,10 @@
 import pytest
 from throwaway import Throwaway
 
+from shoplens.errors import StudyError
+from shoplens.study import execute
+from shoplens.study.plan import load_study
+
 WRITE = ("run.path(f'tables/{RUN}.csv').write_text('value\\n1\\n')", "run.artefact('model.txt').write_text('x')",
          "run.finish()")
 
@@ -40,6 +44,36 @@ def test_text_is_utf8_whatever_the_terminals_language(toy, monkeypatch):
     toy.save()
     said = toy.make("reproduce", "PROFILE=smoke")
     assert said.returncode == 0, said.stderr
+
+
+def test_a_run_may_be_called_all(toy):
+    toy.run("all", *WRITE)
+    toy.save()
+    said = toy.make("reproduce", "PROFILE=smoke")
+    assert said.returncode == 0, said.stderr
+    assert "[all] done" in said.stdout
+
+
+def test_results_that_cannot_be_written_are_one_line(toy):
+    """A file where the folder should be, as a folder nobody may write to does not stop root."""
+    (toy.root / "results").mkdir()
+    (toy.root / "results" / "toy").write_text("")
+    said = toy.execute("a")
+    assert said.returncode == 2
+    assert len(said.stderr.splitlines()) == 1
+    assert str(toy.root / "results" / "toy") in said.stderr
+
+
+def test_a_full_disk_keeps_nothing_and_says_so(toy, monkeypatch):
+    monkeypatch.setenv("STUDY_ROOT", str(toy.root))
+    run = load_study().plan("toy", "smoke")["a"]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(execute, "write_sealed", full)
+    said = execute._fail(run, {}, StudyError("no room for images.npy"))
+    assert said == "a failed: no room for images.npy (nothing of it could be kept: [Errno 28] No space left on device)"
+    assert not list((toy.root / "results").rglob("*.ipynb"))
 
 
 WRONG = {

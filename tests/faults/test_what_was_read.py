@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pictures import picture_files
 from PIL import Image
+from sessions import assert_ends
 from throwaway import Throwaway
 from trainings import a_step, noise, steady, tiny
 
@@ -202,10 +203,7 @@ def test_workers_of_a_killed_process_end_with_it(tmp_path):
         time.sleep(0.1)
     drawing.kill()
     drawing.wait()
-    deadline = time.monotonic() + 10
-    while subprocess.run(["pgrep", "-s", str(drawing.pid)], capture_output=True).stdout:
-        assert time.monotonic() < deadline, "a worker outlived the process it works for"
-        time.sleep(0.2)
+    assert_ends(drawing.pid)
 
 
 def test_a_picture_of_the_store_is_the_picture(scratch_root):

@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         index = build(given.dataset, given.profile)
-    except StudyError as error:
+    except (StudyError, OSError) as error:      # OSError: a disk that is full, a folder nobody may write to
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"Report: {index.relative_to(paths.root())}")
