@@ -5,6 +5,7 @@ file. `PYTHONPATH=lib:tests python -m faults.injection --kills 60 --damages 20` 
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,7 +23,8 @@ from warm_python import warm_python
 RUNS = {"01_catalogue", "02_bcnn", "08_netvlad", "09_global_pos10"}
 RESULTS = "results/bazaar/smoke"
 DAMAGED = (f"{RESULTS}/artefacts", f"{RESULTS}/tables", f"{RESULTS}/runs", f"{RESULTS}/checkpoints", "cache")
-WITHIN_S = 8        # of its start a make is killed
+WITHIN_S = 6        # of its life a process is killed
+WORDS = {"runner": r"^\S*python\S* -m shoplens.study execute", "kernel": "ipykernel_launcher"}    # of a command line
 PATIENCE_S = 10     # after which no process of a killed make may be left
 
 
@@ -42,15 +45,13 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / RESULTS / "tables").glob("*"))}
 
 
-def processes(folder: Path) -> list[psutil.Process]:
-    """Living processes that belong to a study."""
+def processes(folder: Path) -> list[tuple[psutil.Process, str]]:
+    """Living processes that belong to a study, with their command lines."""
     found = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("STUDY_ROOT") == str(folder):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
+                found.append((process, " ".join(process.cmdline())))
     return found
 
 
@@ -71,30 +72,27 @@ def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str
     running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={sys.executable}"], cwd=folder,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
                                start_new_session=True)
-    moment = chance.uniform(0, longest_s)
-    time.sleep(moment)
-    what = chance.choice(["group", "make", "runner", "kernel"])
-    chosen = [process for process in processes(folder) if _is(what, process, running.pid)]
+    started, what = time.monotonic(), chance.choice(["group", "make", "runner", "kernel"])
+    chosen = [psutil.Process(running.pid)] if what == "make" else []
+    while what in WORDS and not chosen and running.poll() is None:
+        chosen = [process for process, words in processes(folder) if re.search(WORDS[what], words)]
+        time.sleep(0.05)
+    time.sleep(chance.uniform(0, longest_s))        # of its life
     for process in chosen:
-        process.kill()
-    if what in ("kernel", "runner") and chosen:
-        running.wait(timeout=120)       # make sees its run fail, says so and writes the report
-    elif running.poll() is None and (what == "group" or not chosen):
-        what = "group"
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    if what == "group" and running.poll() is None:
         os.killpg(running.pid, signal.SIGKILL)
+    if what in ("kernel", "runner"):
+        running.wait(timeout=120)       # make sees its run fail, says so and writes the report
+    moment = time.monotonic() - started
     running.poll()
     deadline = time.monotonic() + PATIENCE_S
     while left := processes(folder):
-        assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s left {[p.cmdline() for p in left]}"
+        assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s left {left}"
         time.sleep(0.1)
         running.poll()
     return f"{what} after {moment:.1f} s"
-
-
-def _is(what: str, process: psutil.Process, pid: int) -> bool:
-    words = " ".join(process.cmdline())
-    return {"make": process.pid == pid, "runner": "shoplens.study execute" in words and "-c" not in process.cmdline(),
-            "kernel": "ipykernel_launcher" in words, "group": False}[what]
 
 
 def damage_at_random(folder: Path, chance: random.Random, how: str) -> Path:

@@ -48,8 +48,8 @@ def test_published_weights_are_those_of_the_file(tmp_path, monkeypatch):
 
     torch.manual_seed(4)
     published = torchvision.models.squeezenet1_1().state_dict()
-    save_file(published, tmp_path / "squeezenet1_1_imagenet.safetensors")
+    save_file(published, tmp_path / "squeezenet1_1.safetensors")
     monkeypatch.setenv("STUDY_WEIGHTS", str(tmp_path))
     restored = restore_trunk(TrunkRecipe("squeezenet1_1", True, 1.0, SIDE))
     assert_same(restored.trunk, {name.removeprefix("features."): value for name, value in published.items()})
-    assert restored.weights["file"] == "squeezenet1_1_imagenet.safetensors"
+    assert restored.weights["file"] == "squeezenet1_1.safetensors"
