@@ -88,15 +88,17 @@ check-env: env ## torch, torchvision and faiss together; which profile this mach
 data: env ## find or download the raw data of DATASET and prepare its catalogue
 	@$(PY) -m shoplens.prepare_data $(HERE)
 
-# The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it.
+# The old report would show what a failed run took back. After Ctrl-C, which ends the runs, the shell stays to write it;
+# where make itself was killed, nobody waits for it.
 reproduce: env ## run whatever is not up to date, then write the report
 	@rules=$$($(PY) -m shoplens.study graph $(HERE) --seeds "$(SEEDS)" --run "$(RUN)") || exit; \
 	if [ -z "$$rules" ]; then \
 		echo "Nothing to do: $(DATASET)/$(PROFILE)$(if $(RUN), $(RUN)) is up to date (results/$(DATASET)/$(PROFILE))."; \
 	else \
-		trap : INT; \
+		trap : INT; parent=$$PPID; \
 		printf '%s\n' "$$rules" | SHOPLENS_PARENT=$$PPID $(THREADS) $(MAKE) $(BESIDE) -s --no-print-directory -f - || { \
-			code=$$?; $(PY) -m shoplens.report.index_page $(HERE) && \
+			code=$$?; kill -0 $$parent 2>/dev/null || exit $$code; \
+			$(PY) -m shoplens.report.index_page $(HERE) && \
 				echo "Not everything was made; the report says which runs are missing, and why."; \
 			exit $$code; \
 		}; \

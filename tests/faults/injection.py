@@ -25,7 +25,7 @@ RESULTS = "results/bazaar/smoke"
 DAMAGED = (f"{RESULTS}/artefacts", f"{RESULTS}/tables", f"{RESULTS}/runs", f"{RESULTS}/checkpoints", "cache")
 WITHIN_S = 6        # of its life a process is killed
 WORDS = {"runner": r"^\S*python\S* -m shoplens.study execute", "kernel": "ipykernel_launcher"}    # of a command line
-PATIENCE_S = 10     # after which no process of a killed make may be left
+PATIENCE_S = 30     # after which no process of a killed make may be left; ten are enough where nothing else runs
 
 
 def build(folder: Path, python: str) -> dict[str, bytes]:
