@@ -21,7 +21,7 @@ endif
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell if [ "$(CORES)" -lt 2 ] || [ -n "$(NUM_PROCESSES)" ] || [ "$$(uname)" = Darwin ] || \
 	nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 2; fi)
-ifneq ($(filter-out 1 2,$(JOBS)),)
+ifneq ($(JOBS),$(filter 1 2,$(firstword $(JOBS))))
 ifeq ($(shell printf '%s\n' '$(JOBS)' | grep -xE '0*[1-9][0-9]*'),)
 $(error JOBS=$(JOBS) must be a whole number from 1, such as JOBS=2)
 endif

@@ -28,7 +28,7 @@ def test_a_dry_run_says_nothing_false_and_writes_nothing(toy, flag):
     assert not (toy.root / "results").exists()
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "abc", "1.5", "2 3"])
+@pytest.mark.parametrize("jobs", ["0", "-1", "abc", "1.5", "2 3", "1 2"])
 def test_a_number_of_jobs_that_is_none(toy, jobs):
     said = toy.make("reproduce", "PROFILE=smoke", f"JOBS={jobs}")
     assert said.returncode == 2
