@@ -17,6 +17,7 @@ from shoplens.data.catalogue import CatalogueError
 from shoplens.data.images import ImageError, open_store
 from shoplens.data.sources.fetch import DataError
 from shoplens.figures import charts
+from shoplens.figures.classification_charts import root_heatmap, weight_heatmaps
 from shoplens.models import backbones
 from shoplens.models.backbones import WeightsError, load_backbone
 
@@ -34,7 +35,9 @@ def test_a_label_is_drawn_as_it_is(label):
                charts.attribute_coverage(pd.DataFrame({"attribute": [label], "images": [3], "share": [0.5]})),
                charts.confusion_excerpt(np.array([0, 1, 1]), np.array([1, 1, 0]), [label, "b"]),
                charts.contact_sheet(np.zeros((2, 8, 8, 3), np.uint8), [label, "b"]),
-               charts.attention_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.random.rand(1, 2, 2), [label])]
+               charts.attention_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.random.rand(1, 2, 2), [label]),
+               root_heatmap(pd.DataFrame({"root": [label, "r"], "variant": ["bCNN"] * 2, "value": [0.5, 0.4]})),
+               weight_heatmaps(np.ones((2, 2)), np.ones((2, 2)), np.eye(2, dtype=bool), (1, 1), (label, "leaf"))]
     for figure in figures:
         figure.canvas.draw()
         plt.close(figure)
@@ -64,6 +67,7 @@ def test_a_split_that_is_filled_in_for_some(shop):
 @pytest.mark.parametrize(("column", "meant"), [
     ("Split", "split"), ("SPLIT", "split"), ("splt", "split"), ("Classify", "classify"), ("Item", "item"),
     ("atribute:size", "attribute:size"), ("Layer:third", "layer:third"), ("Attribute:size", "attribute:size"),
+    ("spilt", "split"), ("splot", "split"), ("domian", "domain"), ("leyer:third", "layer:third"),
     ("box left", "box_left"), ("domains", "domain"),
 ])
 def test_a_column_that_is_almost_one_of_ours(shop, column, meant):

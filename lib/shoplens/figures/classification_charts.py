@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from shoplens.figures.charts import PALETTE
+from shoplens.figures.charts import PALETTE, literal
 
 
 def weight_heatmaps(before: np.ndarray, after: np.ndarray, mask: np.ndarray, sizes: tuple[int, ...],
@@ -16,6 +16,7 @@ def weight_heatmaps(before: np.ndarray, after: np.ndarray, mask: np.ndarray, siz
     figure, axes = plt.subplots(1, 2, figsize=(13, 6), sharey=True)
     ends = np.cumsum(sizes)
     middle = ends - np.asarray(sizes) / 2
+    layers = [literal(layer) for layer in layers]
     titles = "$R_c = \\Omega$, outlined: what Eq. 4 picks", "refit on $R_c$"
     for axis, W, title in zip(axes, (before, after), titles, strict=True):
         limit = np.quantile(np.abs(W), 0.995)
@@ -86,6 +87,7 @@ def root_heatmap(by_root: pd.DataFrame) -> Figure:
     variants, roots = list(dict.fromkeys(by_root["variant"])), list(dict.fromkeys(by_root["root"]))
     values = 100 * by_root.pivot(index="root", columns="variant", values="value").loc[roots, variants]
     values.loc["mean over roots"] = values.mean()
+    values.index = values.index.map(literal)
     gains = values.sub(values[variants[0]], axis=0)
     limit = max(1.0, float(np.abs(gains.to_numpy()).max()))
     figure, axis = plt.subplots(figsize=(0.85 * len(variants) + 3, 0.42 * len(values) + 1.8))
