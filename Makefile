@@ -11,13 +11,13 @@ PYTHON ?=
 YES ?=
 VERIFY ?=
 
-# On a CPU two runs at a time, each on half of the cores, are faster than one on all: reading, figures and small steps do
-# not fill them. A GPU, or a training of several processes, is one run's alone. make -j says otherwise.
 # What must run is decided in Python: with these flags make would say, or mark as done, what is not so.
 ifneq ($(strip $(foreach flag,n t q,$(findstring $(flag),$(filter-out --%,$(firstword -$(MAKEFLAGS)))))),)
 $(error make -n, -t and -q know nothing of the runs; `make status` says which are done, and why others are not)
 endif
 
+# On a CPU two runs at a time, each on half of the cores, are faster than one on all: reading, figures and small steps do
+# not fill them. A GPU, or a training of several processes, is one run's alone. make -j says otherwise.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell if [ "$(CORES)" -lt 2 ] || [ -n "$(NUM_PROCESSES)" ] || [ "$$(uname)" = Darwin ] || \
 	nvidia-smi -L >/dev/null 2>&1; then echo 1; else echo 2; fi)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from shoplens.study.plan import load_study
+
 REPOSITORY = Path(__file__).parents[1]
 MODULES = ("__init__.py", "environment.py", "errors.py", "paths.py", "processes.py", "sealed.py", "strict_yaml.py",
            "syntax.py")
@@ -153,3 +155,8 @@ class Throwaway:
 
     def target(self, run: str) -> Path:
         return self.results / "notebooks" / f"{run}.ipynb"
+
+
+def plan(seeds=(0,), dataset="toy", profile="smoke"):
+    """The runs of the study that STUDY_ROOT points to."""
+    return load_study().plan(dataset, profile, seeds)
