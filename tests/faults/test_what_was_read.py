@@ -19,6 +19,7 @@ from shoplens import paths, sealed
 from shoplens.data import images, registry
 from shoplens.data.catalogue import Catalogue
 from shoplens.study.fingerprint import raw_hash
+from shoplens.study.publish import remove_recorded
 from shoplens.training import Schedule, fit
 
 REPOSITORY = paths.root()
@@ -89,6 +90,16 @@ def test_a_change_that_keeps_size_and_date_is_seen_by_those_who_ask(toy):
     assert "stale" not in toy.make("status", "PROFILE=smoke").stdout
     assert "tables/b.csv is not as it was written" in toy.make("status", "PROFILE=smoke", "VERIFY=1").stdout
     table.write_bytes(content)
+
+
+def test_an_accepted_record_without_a_hash_can_be_replaced(tmp_path):
+    """Those of the first build."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "a.csv").write_text("value")
+    (tmp_path / "runs" / "a.json").write_text('{"outputs": ["tables/a.csv"]}')
+    remove_recorded(tmp_path / "runs" / "a.json")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 # --- raw data -----------------------------------------------------------------------------------------------------

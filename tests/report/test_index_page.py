@@ -360,6 +360,7 @@ def test_what_a_failure_or_an_accident_left_is_left_out(whole, capsys):
     (whole.folder / "failed/03_sscnn.ipynb").write_text("")
     record = whole.folder / "runs/02_bcnn.json"
     record.write_bytes(record.read_bytes()[:40])
+    next((whole.folder / "figures").glob("02_bcnn_*.png")).write_bytes(b"no picture")
     figure = whole.folder / "figures/fig5_macc_by_root.png"
     whole._record("07_classification_analysis", status="done", files={
         "figures/fig5_macc_by_root.png": file_hash(figure)})

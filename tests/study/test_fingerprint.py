@@ -109,8 +109,8 @@ def test_fingerprints_are_stable_json(toy):
     assert first == second
 
 
-def test_raw_data_count_by_name_size_and_table_content(tmp_path):
-    """A table edited, a picture added or replaced by one of another size is new data; a copy is not."""
+def test_raw_data_count_by_name_and_content(tmp_path):
+    """A table edited, a picture added or replaced is new data; a copy is not."""
     first = tmp_path / "first"
     (first / "images").mkdir(parents=True)
     (first / "products.csv").write_text("image,layer:leaf\na.png,boot\n")

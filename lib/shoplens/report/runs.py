@@ -33,12 +33,12 @@ def last_attempt(run: RunSpec) -> Attempt:
     """What there is of a run."""
     try:
         record = read_record(run.record_file)
+        damaged = altered(run.results, record.get("files", {}))
     except StudyError:
-        record = {}
+        record, damaged = {}, {run.record_file.relative_to(run.results).as_posix(): "is not as it was written"}
     state = "done" if run.target.exists() else record.get("status", "not run")
     places = (run.target, run.results / "failed" / f"{run.id}.ipynb")
-    return Attempt(run, state, record, next(filter(is_notebook, places), None),
-                   altered(run.results, record.get("files", {})))
+    return Attempt(run, state, record, next(filter(is_notebook, places), None), damaged)
 
 
 def provenance(attempts: list[Attempt]) -> dict[str, list[str]]:

@@ -39,6 +39,7 @@ def withdraw(run: RunSpec) -> None:
     """Remove what an earlier execution published: what lies in results/ belongs to a run that is done."""
     run.target.unlink(missing_ok=True)
     try:
+        read_record(run.record_file)
         remove_recorded(run.record_file)
     except StudyError:      # the names are lost with the record
         for output in map(run.published, (*run.outputs, *run.optional)):
@@ -50,10 +51,10 @@ def withdraw(run: RunSpec) -> None:
 
 
 def remove_recorded(record: Path) -> None:
-    """Remove the tables and figures that a record names, and the record, if there is one; StudyError where it is not as
-    it was written."""
+    """Remove the tables and figures that a record names, and the record, if there is one. Accepted records of the first
+    build carry no hash."""
     if record.exists():
-        for name in read_record(record).get("outputs", []):
+        for name in read_json(record).get("outputs", []):
             if not name.startswith("artefacts/"):
                 (record.parents[1] / name).unlink(missing_ok=True)
         record.unlink()
