@@ -17,22 +17,33 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from smoke import copy_of_sources, environment, keep_runs, make
+from smoke import copy_of_sources, edit_study, environment, keep_runs, make
 from warm_python import warm_python
 
 RUNS = {"01_catalogue", "02_bcnn", "08_netvlad", "09_global_pos10"}
+SMALL = {"num_items": 140, "num_search_items": 10, "gallery_per_item": 4, "min_per_leaf": 3}      # drawn again often
 RESULTS = "results/bazaar/smoke"
 DAMAGED = (f"{RESULTS}/artefacts", f"{RESULTS}/tables", f"{RESULTS}/runs", f"{RESULTS}/checkpoints", "cache")
 WITHIN_S = 6        # of its life a process is killed
 WORDS = {"runner": r"^\S*python\S* -m shoplens.study execute", "kernel": "ipykernel_launcher"}    # of a command line
-PATIENCE_S = 30     # after which no process of a killed make may be left; ten are enough where nothing else runs
+PATIENCE_S = 30     # after which no process of a killed make may be left; --patience 10 where nothing else runs
 
 
 def build(folder: Path, python: str) -> dict[str, bytes]:
     """A copy of the study with few runs, executed once; its tables."""
-    keep_runs(copy_of_sources(folder), "bazaar", RUNS)
+    prepare(folder)
     assert not reproduce(folder, python)
     return tables(folder)
+
+
+def prepare(folder: Path) -> None:
+    """A copy of the study with few runs and a small catalogue, as a fresh clone would be."""
+    keep_runs(copy_of_sources(folder), "bazaar", RUNS)
+
+    def thin(study: dict) -> None:
+        given = study["runs"]["01_catalogue"]["parameters"]["all"]
+        given |= {"MIN_PER_LEAF": SMALL["min_per_leaf"], "SOURCE": given["SOURCE"] | SMALL}
+    edit_study(folder, thin)
 
 
 def reproduce(folder: Path, python: str) -> str:
@@ -64,10 +75,10 @@ def make_due(folder: Path, chance: random.Random) -> str:
     return f"{name} due{f', without cache/{gone}' if gone else ''}"
 
 
-def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str:
+def kill_at_random(folder: Path, chance: random.Random, patience_s: float) -> str:
     """Start `make reproduce`, kill some of it at a random moment; what was killed, and when.
 
-    AssertionError where a process is left after PATIENCE_S.
+    AssertionError where a process is left after `patience_s`.
     """
     running = subprocess.Popen(["make", "reproduce", "PROFILE=smoke", f"PYTHON={sys.executable}"], cwd=folder,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
@@ -77,7 +88,7 @@ def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str
     while what in WORDS and not chosen and running.poll() is None:
         chosen = [process for process, words in processes(folder) if re.search(WORDS[what], words)]
         time.sleep(0.05)
-    time.sleep(chance.uniform(0, longest_s))        # of its life
+    time.sleep(chance.uniform(0, WITHIN_S))        # of its life
     for process in chosen:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -87,7 +98,7 @@ def kill_at_random(folder: Path, chance: random.Random, longest_s: float) -> str
         running.wait(timeout=120)       # make sees its run fail, says so and writes the report
     moment = time.monotonic() - started
     running.poll()
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while left := processes(folder):
         assert time.monotonic() < deadline, f"{what} killed after {moment:.1f} s left {left}"
         time.sleep(0.1)
@@ -133,14 +144,14 @@ def check(folder: Path, undisturbed: dict[str, bytes], python: str, damaged: lis
 
 
 def rounds(folder: Path, undisturbed: dict[str, bytes], python: str, chance: random.Random, kills: int, damages: int,
-           each: int) -> Iterator[str]:
+           each: int, patience_s: float = PATIENCE_S) -> Iterator[str]:
     """Kills, then as many truncations as flipped bits, `each` of them before every check; one line per check."""
     faults = ["kill"] * kills + ["truncate", "flip"] * damages
     for start in range(0, len(faults), each):
         done, files = [], []
         for how in faults[start:start + each]:
             if how == "kill":
-                done += [make_due(folder, chance), f"kill {kill_at_random(folder, chance, WITHIN_S)}"]
+                done += [make_due(folder, chance), f"kill {kill_at_random(folder, chance, patience_s)}"]
             else:
                 files.append(damage_at_random(folder, chance, how))
                 done.append(f"{how} {files[-1]}")
@@ -154,6 +165,7 @@ def main() -> None:
     parser.add_argument("--damages", type=int, default=20, help="truncations, and as many single flipped bits")
     parser.add_argument("--each", type=int, default=1, help="faults before the tables are looked at")
     parser.add_argument("--makes", type=int, default=0, help="before all else, so many makes at once in a fresh copy")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds until no process is left")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
@@ -164,10 +176,11 @@ def main() -> None:
         if given.makes:
             with tempfile.TemporaryDirectory() as fresh:
                 fresh = Path(fresh).resolve()
-                keep_runs(copy_of_sources(fresh), "bazaar", RUNS)
+                prepare(fresh)
                 print(*start_at_once(fresh, python, given.makes, chance), sep="\n", flush=True)
                 assert tables(fresh) == undisturbed
-        for line in rounds(folder, undisturbed, python, chance, given.kills, given.damages, given.each):
+        for line in rounds(folder, undisturbed, python, chance, given.kills, given.damages, given.each,
+                           given.patience):
             print(line, flush=True)
 
 

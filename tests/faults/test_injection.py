@@ -15,5 +15,5 @@ def study(tmp_path_factory, warm_python):
 def test_tables_outlive_ten_of_each(study, warm_python):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    for line in rounds(*study, warm_python, random.Random(seed), kills=10, damages=10, each=15):
+    for line in rounds(*study, warm_python, random.Random(seed), kills=10, damages=10, each=30):
         print(line)
