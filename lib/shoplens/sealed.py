@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from shoplens import paths
@@ -33,7 +34,7 @@ def file_hashes(files: Iterable[Path], place: Path, anew: bool = False) -> dict[
     OSError for a file that is not there or cannot be read.
     """
     memory = _of("hashes", place)
-    remembered = {} if anew or os.environ.get("VERIFY") else _unsealed(memory) or {}
+    remembered = {} if anew or os.environ.get("VERIFY") else _remembered(memory)
     found, new = {}, {}
     for file in files:
         stat = file.stat()
@@ -46,6 +47,19 @@ def file_hashes(files: Iterable[Path], place: Path, anew: bool = False) -> dict[
         with suppress(OSError):     # of a cache that nobody may write to, or a full disk: they are read again next time
             write_sealed(memory, remembered | new)
     return found
+
+
+def _remembered(memory: Path) -> dict[str, list]:
+    """What an earlier `file_hashes` wrote down: file → [size, time, inode, hash]; {} where nothing was."""
+    try:
+        return _parsed(memory, memory.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+
+
+@lru_cache(maxsize=4)
+def _parsed(memory: Path, written_ns: int) -> dict[str, list]:
+    return _unsealed(memory) or {}
 
 
 def _of(kind: str, folder: Path) -> Path:
@@ -136,7 +150,7 @@ def locked(folder: Path):
     """Hold the lock of a folder in the making; what an attempt left that was killed meanwhile is removed."""
     lock = _of("locks", folder)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as file:
+    with open(lock, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         paths.remove_unpublished(folder)
         yield

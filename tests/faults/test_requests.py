@@ -109,8 +109,10 @@ def test_a_study_that_cannot_be_meant(toy, change, said):
 @pytest.mark.parametrize(("name", "default", "value", "said"), [
     ("EPOCHS", 3, 0, "EPOCHS must be at least 1, got 0"),
     ("BATCH_SIZE", 3, -1, "BATCH_SIZE must be at least 1, got -1"),
-    ("RATE", 0.1, float("nan"), "RATE must be a finite number, got nan"),
-    ("RATES", [0.1], [float("inf")], "RATES[0] must be a finite number, got inf"),
+    ("RATE", 0.1, float("nan"), "RATE must be finite, got nan"),
+    ("SOURCE", {}, {"shares": [0.5, float("inf")]}, "SOURCE must be finite, got {'sha"),
+    ("INTERVAL", 1000, 0, "INTERVAL must be at least 1, got 0"),
+    ("RATES", [0.1], [float("inf")], "RATES[0] must be finite, got inf"),
 ])
 def test_a_number_that_nothing_can_be_made_of(toy, name, default, value, said):
     parameters = f'DATASET = "toy"\nPROFILE = "smoke"\nRUN = "n"\nSEED = 0\n{name} = {default}'

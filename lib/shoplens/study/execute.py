@@ -36,7 +36,7 @@ def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock (a file alone says nothing)."""
     if not path.exists():
         return False
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         return not try_lock(file)
 
 
@@ -46,7 +46,7 @@ def locked(run: RunSpec, wait_s: float):
     `wait_s` seconds."""
     lock_file(run).parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
-    with open(lock_file(run), "a+") as file:
+    with open(lock_file(run), "a+", encoding="utf-8") as file:
         while not try_lock(file) or is_locked(lock_file(run, ".kernel")):
             if time.monotonic() > deadline:
                 file.seek(0)
@@ -146,7 +146,7 @@ def _fail(run: RunSpec, record: dict, error: BaseException) -> str:
     elif type(error).__name__ == "DeadKernelError":
         reason = "the kernel died: killed, or out of memory"
     elif not reason:
-        reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
     failed = run.results / "failed" / f"{run.id}.ipynb"
     kept = f"see {failed.relative_to(root())}"
     try:

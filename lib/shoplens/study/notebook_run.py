@@ -81,7 +81,7 @@ class Run:
         self._provenance: dict[str, object] = {}
         # Held, also by any process forked from this kernel, until it is gone: the next attempt waits for it.
         lock = os.environ.get("SHOPLENS_KERNEL_LOCK")
-        self._lock = lock and open(lock, "w")  # noqa: SIM115 - for the life of the kernel
+        self._lock = lock and open(lock, "wb")  # noqa: SIM115 - for the life of the kernel
         if self._lock and not try_lock(self._lock):
             raise RuntimeError("start_run was called twice in one kernel, or another kernel trains this run")
 

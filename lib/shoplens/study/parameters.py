@@ -17,7 +17,7 @@ from pathlib import Path
 from shoplens.errors import StudyError
 
 INJECTED = ("DATASET", "PROFILE", "RUN", "SEED")
-COUNTS = ("EPOCHS", "BATCH_SIZE", "IMAGE_SIZE", "CLUSTERS")    # nothing can be made of none of them
+COUNTS = ("EPOCHS", "BATCH_SIZE", "IMAGE_SIZE", "CLUSTERS", "INTERVAL", "TOP", "DRAWS")    # none of them: no result
 TYPES = (bool, int, float, str, list, dict)
 MAGIC = re.compile(r"^(\s*)[%!?].*", re.MULTILINE)
 
@@ -120,13 +120,22 @@ def convert(where: str, name: str, default: object, value: object) -> object:
             f"{where}: {name} must be a {type(default).__name__} like its default {default!r}, "
             f"got {type(value).__name__} {value!r}"
         )
-    if type(value) is float and not math.isfinite(value):
-        raise StudyError(f"{where}: {name} must be a finite number, got {value}")
-    if name in COUNTS and value < 1:
-        raise StudyError(f"{where}: {name} must be at least 1, got {value}")
     if isinstance(default, list) and default and not isinstance(default[0], (list, dict)):
         return [convert(where, f"{name}[{i}]", default[0], item) for i, item in enumerate(value)]
+    if not all(math.isfinite(number) for number in _floats(value)):
+        raise StudyError(f"{where}: {name} must be finite, got {value}")
+    if name in COUNTS and value < 1:
+        raise StudyError(f"{where}: {name} must be at least 1, got {value}")
     return value
+
+
+def _floats(value: object) -> Iterator[float]:
+    """The floats in a value, however deep in lists and dictionaries."""
+    if type(value) is float:
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _floats(item)
 
 
 def resolve(path: Path, layers: list[tuple[str, dict]], injected: dict[str, object]) -> dict[str, object]:
