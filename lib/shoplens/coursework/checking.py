@@ -22,16 +22,16 @@ class Check:
     """One thing that an answer must get right, worth `points`, all or nothing.
 
     name: of the misconception. says: what feedback tells who fails; it names the misconception, never the input.
-    draw: generator → arguments of one call. cases: how often it is drawn. calls: arguments of calls that are always the
-    same, instead of draw; numbers: names of the notebook's numbers to call with, instead of draw. judge:
-    (value, *arguments) → bool, for answers of which many are right; otherwise the oracle
+    draw: generator → arguments of one call; several take turns. cases: how often it is
+    drawn. calls: arguments of calls that are always the same, instead of draw; numbers: names of the notebook's numbers
+    to call with, instead of draw. judge: (value, *arguments) → bool, for answers of which many are right; otherwise the oracle
     is asked. pure: the arguments must come back as they were.
     """
 
     name: str
     points: int
     says: str
-    draw: Callable[[np.random.Generator], tuple] | None = None
+    draw: Callable[[np.random.Generator], tuple] | tuple[Callable, ...] = ()
     cases: int = 4
     judge: Callable[..., bool] | None = None
     pure: bool = False
@@ -106,9 +106,11 @@ def draw_cases(exercise: str, task: Task, secret: str, numbers: dict[str, object
             cases.append(Case(position, tuple(numbers[name] for name in check.numbers)))
             continue
         cases += [Case(position, copy.deepcopy(call)) for call in check.calls]
+        draws = check.draw if isinstance(check.draw, tuple) else (check.draw,)
         for number in range(0 if check.calls else check.cases):
             digest = hashlib.sha256(f"{secret}|{exercise}|{check.name}|{number}".encode()).digest()
-            cases.append(Case(position, tuple(check.draw(np.random.default_rng(int.from_bytes(digest[:16], "big"))))))
+            rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
+            cases.append(Case(position, tuple(draws[number % len(draws)](rng))))
     return cases
 
 

@@ -124,7 +124,7 @@ def _catalogue(dataset: str) -> dict[str, list]:
 
 
 def read_roster(file: Path) -> list[str]:
-    """Names of the students: the column `student` of a CSV. StudyError for what cannot name a folder or is there twice."""
+    """Names of the students: the column `student` of a CSV. StudyError for what cannot name a folder."""
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
             rows = list(csv.DictReader(text))

@@ -61,7 +61,7 @@ def _grade_id(cell: dict) -> str:
 def find_answer(cells: list[dict], exercise: Exercise, known: set[str], prelude: list[str]) -> Found:
     """The answer to one exercise and what stands before it.
 
-    known: grade_ids of the notebook's own cells, of which a student writes the answers only. prelude: the notebook's own
+    known: grade_ids of the notebook's own cells, of which students write the answers only. prelude: the notebook's own
     cells before the exercises, as they were given out: what a student did to them does not count.
     """
     found = Found()
