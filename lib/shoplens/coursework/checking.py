@@ -24,8 +24,8 @@ class Check:
     name: of the misconception. says: what feedback tells who fails; it names the misconception, never the input.
     draw: generator → arguments of one call; several take turns. cases: how often it is
     drawn. calls: arguments of calls that are always the same, instead of draw; numbers: names of the notebook's numbers
-    to call with, instead of draw. judge: (value, *arguments) → bool, for answers of which many are right; otherwise the oracle
-    is asked. pure: the arguments must come back as they were.
+    to call with, instead of draw. judge: (value, *arguments) → bool, for answers of which many are right; otherwise the
+    oracle is asked. pure: the arguments must come back as they were.
     """
 
     name: str
