@@ -39,7 +39,7 @@ def shop(rng, sizes, views):
 
 
 def one_leaf(rng):
-    return shop(rng, [int(rng.integers(20, 31))], 1)
+    return shop(rng, [int(rng.integers(26, 30))], 1)
 
 
 def many_views(rng):

@@ -56,10 +56,11 @@ RULES = Task(rules_by_trying, (
           cases=6)), (
     Mutant("adds", lambda share, looks: ((share[:, None] + looks).argmax(0), looks.argmax(0)), ("products", "ties")),
     Mutant("divides by the share", lambda share, looks: (looks.argmax(0), (looks / share[:, None]).argmax(0)),
-           (VISIBLE, "products", "ties")),
+           (VISIBLE, "products"), may=("ties",)),
     Mutant("ACC's rule for both", lambda share, looks: ((share[:, None] * looks).argmax(0),) * 2,
-           (VISIBLE, "products", "ties")),
-    Mutant("MACC's rule for both", lambda share, looks: (looks.argmax(0),) * 2, (VISIBLE, "products", "ties")),
+           (VISIBLE, "products"), may=("ties",)),
+    Mutant("MACC's rule for both", lambda share, looks: (looks.argmax(0),) * 2, (VISIBLE, "products"),
+           may=("ties",)),
     Mutant("always the most common", lambda share, looks: (np.full(looks.shape[1], share.argmax()), looks.argmax(0)),
            ("products", "ties")),
     Mutant("the last of equals", lambda share, looks: (last(share[:, None] * looks), last(looks)),
@@ -67,7 +68,7 @@ RULES = Task(rules_by_trying, (
     Mutant("by class, not by kind", lambda share, looks: ((share[:, None] * looks).argmax(1), looks.argmax(1)),
            (VISIBLE, "products", "ties")),
     Mutant("swapped", lambda share, looks: (looks.argmax(0), (share[:, None] * looks).argmax(0)),
-           (VISIBLE, "products", "ties"))))
+           (VISIBLE, "products"), may=("ties",))))
 
 
 # 06b.2: choose_tau(s, y, counts, grid)
@@ -109,7 +110,7 @@ def in_between(rng):
 def equally_good(rng):
     """Every τ up to one is as good; the grid is not sorted."""
     s, y, counts = network(rng, [60, 50, 40])
-    return 40 * np.eye(3)[y], y, counts, rng.permutation([0.5, 0.2, 1.0, 0.7]).tolist()
+    return 40 * np.eye(3)[y], y, counts, [0.5, *rng.permutation([0.2, 1.0, 0.7]).tolist()]
 
 
 def never_trained(rng):

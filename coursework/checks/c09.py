@@ -105,9 +105,9 @@ SELECT = Task(select_by_loops, (
     Mutant("the farthest ambiguous", other(farthest=True), (VISIBLE, "order", "short lists", "margin")),
     Mutant("the farthest negatives", other(farthest_n=True), (VISIBLE, "order", "short lists", "margin")),
     Mutant("input taken as sorted", assumes_order, ("order", "short lists", "margin")),
-    Mutant("≤ for <", other(equal=True), ("order", "margin")),
-    Mutant("ambiguous against p'", other(against_p=True), (VISIBLE, "order", "short lists", "margin")),
-    Mutant("equal distances in order of arrival", other(by_row=False), ("order",)),
+    Mutant("≤ for <", other(equal=True), ("margin",), may=("order",)),
+    Mutant("ambiguous against p'", other(against_p=True), (VISIBLE, "order", "short lists"), may=("margin",)),
+    Mutant("equal distances in order of arrival", other(by_row=False), ("order",), may=("short lists",)),
     Mutant("hard negatives without a violation", first_then, (VISIBLE, "order", "short lists", "margin"))))
 
 

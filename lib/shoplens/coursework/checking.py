@@ -41,11 +41,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A wrong program and the names of the checks that it must fail; all others it must pass."""
+    """A wrong program and the names of the checks that it must fail, whatever the secret. may: those it fails for some
+    draws and passes for others; all the rest it must pass."""
 
     name: str
     program: Callable
     fails: tuple[str, ...]
+    may: tuple[str, ...] = ()
+
+    def as_declared(self, failed: set[str]) -> bool:
+        """Are these the checks that it has to fail?"""
+        return set(self.fails) <= failed <= {*self.fails, *self.may}
 
 
 @dataclass(frozen=True)

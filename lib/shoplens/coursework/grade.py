@@ -5,6 +5,7 @@ A student's program runs in a worker that knows no right answer; answers are com
 
 import argparse
 import csv
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from shoplens import paths
 from shoplens.coursework.checking import Answer, Mark, Task, draw_cases, load_tasks, mark
 from shoplens.coursework.course import Exercise, Sheet, choose, load_course, numbers_of, read_roster
 from shoplens.coursework.feedback import write_pages
-from shoplens.coursework.sandbox import Outcome, ask, check_sandbox
+from shoplens.coursework.sandbox import Limits, Outcome, ask, check_sandbox
 from shoplens.coursework.submissions import Found, find_answer, notebook_of, read_cells, submitted
 from shoplens.coursework.versions import grade_id, prelude, read_source
 from shoplens.errors import StudyError
@@ -54,7 +55,7 @@ class Paper:
         return own | {f"{e.grade_id}_hidden_{n}" for e in self.sheet.functions
                       for n in range(1, len(self.tasks[e.name].checks))}
 
-    def grade(self, student: str, folder: Path, sandbox: str) -> list[Result]:
+    def grade(self, student: str, folder: Path, sandbox: str = "", limits: Limits | None = None) -> list[Result]:
         """Results of all exercises. A notebook that is not there or cannot be read gives none, and says so."""
         file = notebook_of(folder, self.sheet)
         try:
@@ -69,13 +70,12 @@ class Paper:
         for exercise in self.sheet.exercises:
             found = find_answer(cells, exercise, self.known(), before)
             if exercise.function:
-                results.append(self._run(exercise, found, numbers, cells, before, sandbox))
+                results.append(self._run(exercise, found, numbers, sandbox, limits))
             else:
                 results.append(Result(exercise, notes=[found.missing or "waits to be read"], text=found.text))
         return results
 
-    def _run(self, exercise: Exercise, found: Found, numbers: dict, cells: list[dict], before: list[str],
-             sandbox: str) -> Result:
+    def _run(self, exercise: Exercise, found: Found, numbers: dict, sandbox: str, limits: Limits | None) -> Result:
         result = Result(exercise, notes=list(found.notes))
         if found.missing:
             result.points = 0
@@ -84,9 +84,9 @@ class Paper:
         task = self.tasks[exercise.name]
         cases = draw_cases(exercise.name, task, self.secret, numbers)
         calls = [case.arguments for case in cases]
-        outcome = ask(found.cells, exercise.function, calls, sandbox=sandbox)
+        outcome = ask(found.cells, exercise.function, calls, sandbox=sandbox, limits=limits)
         if _misses_a_name(outcome):     # perhaps made by code beside the answer that is no definition
-            again = ask(found.cells, exercise.function, calls, sandbox=sandbox, whole=True)
+            again = ask(found.cells, exercise.function, calls, sandbox=sandbox, limits=limits, whole=True)
             outcome = again if not (_misses_a_name(again) or again.trouble) else outcome
         if outcome.trouble:
             result.notes.append(f"could not be graded: {outcome.trouble}")
@@ -183,6 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="bazaar")
     parser.add_argument("--roster", default="", help="as given to make coursework")
     parser.add_argument("--written", default="", help="written.csv with points filled in")
+    parser.add_argument("--into", default="", help="folder for tables and pages instead of build/grades")
     given = parser.parse_args(arguments)
     try:
         if not given.submitted or not given.secret:
@@ -202,11 +203,11 @@ def main(arguments: list[str] | None = None) -> int:
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    into = paths.root() / "build" / "grades"
+    into = Path(given.into) if given.into else paths.root() / "build" / "grades"
     write_tables(results, into)
     write_pages(results, into / "feedback")
     print(f"{len(students)} students, notebooks {' '.join(p.sheet.name for p in papers)}: "
-          f"{into.relative_to(paths.root())}/grades.csv, checks.csv, written.csv, feedback/")
+          f"grades.csv, checks.csv, written.csv and feedback/ in {os.path.relpath(into)}")
     if not given.sandbox:
         print("graded without a sandbox: programs ran as you and could read your files (SANDBOX=docker, podman, bwrap)")
     return 0

@@ -12,6 +12,7 @@ costs that exercise and nothing else.
 import ast
 import base64
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -94,8 +95,9 @@ def without_magic(text):
     return re.sub(r"^\s*[%!].*$", "pass", text, flags=re.MULTILINE)
 
 
-def run(request, tell):
-    """Execute the cells, then make the calls. tell: writes what happened."""
+def run(request, tell, check_parent):
+    """Execute the cells, then make the calls. tell: writes what happened. check_parent: ends this process where its
+    keeper is gone."""
     import numpy
     sys.meta_path.insert(0, OnlyNumPy())
     numpy.seterr(all="ignore")
@@ -114,6 +116,7 @@ def run(request, tell):
         return tell({"failed": f"there is no function {request['function']}"})
     for call in request["calls"]:
         arguments = decode(call, numpy)
+        check_parent()
         try:
             value = program(*arguments)
         except BaseException as error:
@@ -138,18 +141,22 @@ def main():
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nothing, number)
-    child = os.fork()
+    keeper, child = os.getpid(), os.fork()
     if child:
         os.close(results)
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(child, signal.SIGKILL))
-        signal.alarm(10 * int(request["seconds"]) + 60)     # only where nobody waits any more
+        signal.alarm(10 * request["seconds"] + 60)     # only where nobody waits any more
         status = os.waitpid(child, 0)[1]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
         os._exit(os.waitstatus_to_exitcode(status) & 255)
     os.setsid()
+    if sys.platform == "linux":     # whoever kills the keeper dies with it, before it can kill another
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG
+    if os.getppid() != keeper:
+        os._exit(1)
     resource.setrlimit(resource.RLIMIT_AS, (request["memory"],) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(request["seconds"]) + 1,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"] + 1,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["output"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -157,7 +164,7 @@ def main():
         line = memoryview(json.dumps(what).encode() + b"\n")
         while line:
             line = line[os.write(results, line):]
-    run(request, tell)
+    run(request, tell, lambda: os.getppid() == keeper or os._exit(1))
     tell({"done": True})
     os._exit(0)
 
