@@ -29,7 +29,8 @@ def acting(line: str) -> str:
 
 def written(line: bytes) -> str:
     """A cell that writes to every open file, among them the pipe that answers go through."""
-    return f"import os\nfor n in range(3, 30):\n    try:\n        os.write(n, {line!r})\n    except OSError:\n        pass\n"
+    return ("import os\nfor n in range(3, 30):\n    try:\n"
+            f"        os.write(n, {line!r})\n    except OSError:\n        pass\n")
 
 
 # What is handed in as 02.1 → its points of 3, and what must be said.
@@ -67,7 +68,7 @@ ANSWERS = {
     "no function": ("macc = 0.5", 0, "there is no function macc"),
     "recursion": ("def macc(correct, y):\n    return macc(correct, y)", 0, "RecursionError"),
     "one misconception": ("def macc(correct, y):\n    n = y.max() + 1\n"
-                          "    return float(sum(correct[y == c].mean() for c in range(n) if (y == c).any()) / n)", 2, ""),
+                          "    return float(sum(correct[y == c].mean() for c in set(y.tolist())) / n)", 2, ""),
 }
 
 

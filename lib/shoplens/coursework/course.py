@@ -118,7 +118,7 @@ def _catalogue(dataset: str) -> dict[str, list]:
     """The largest categories of a catalogue: `names` and `images`, of equal length."""
     file = folder() / "fixtures" / f"{dataset}.json"
     if not file.exists():
-        raise StudyError(f"there is no {file.relative_to(paths.root())}; with DATASET={dataset} prepared, make it by "
+        raise StudyError(f"there is no {file.relative_to(paths.root())}; once notebook 01 has run there, make it by "
                          f"`python -m shoplens.coursework.fixtures {dataset}`")
     return json.loads(file.read_text(encoding="utf-8"))
 

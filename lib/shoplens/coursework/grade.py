@@ -146,7 +146,7 @@ def write_tables(results: dict[str, list[Result]], into: Path) -> None:
         graded = [r.points for r in own if r.points is not None]
         rows.append([student, *(_number(r.points) for r in own), _number(sum(graded)),
                      " ".join(r.exercise.name for r in own if r.points is None),
-                     "; ".join(f"{r.exercise.name}: {note}" for r in own for note in r.notes)])
+                     _notes(own)])
     _csv(into / "grades.csv", ["student", *(e.name for e in exercises), "points", "not graded", "notes"], rows)
     counts: dict[tuple[str, str], list] = {}
     for own in results.values():
@@ -161,6 +161,15 @@ def write_tables(results: dict[str, list[Result]], into: Path) -> None:
     _csv(into / "written.csv", ["student", "exercise", "points", "of", "answer"],
          [[student, r.exercise.name, _number(r.points), r.exercise.points, r.text]
           for student, own in results.items() for r in own if not r.exercise.function])
+
+
+def _notes(results: list[Result]) -> str:
+    """Each note once, behind the exercises it is about."""
+    about: dict[str, list[str]] = {}
+    for result in results:
+        for note in result.notes:
+            about.setdefault(note, []).append(result.exercise.name)
+    return "; ".join(f"{' '.join(names)}: {note}" for note, names in about.items())
 
 
 def _number(points: float | None) -> str:
