@@ -12,7 +12,7 @@ import pytest
 
 from coursework import submit
 from shoplens.coursework import grade, sandbox
-from shoplens.coursework.course import load_course
+from shoplens.coursework.course import load_course, numbers_of
 from shoplens.coursework.sandbox import Limits
 from shoplens.errors import StudyError
 
@@ -239,6 +239,32 @@ def test_tables_and_pages_of_three_students(tmp_path, monkeypatch, capsys, made,
     code, told = graded(tmp_path, monkeypatch, capsys, "--written", str(tmp_path / "read.csv"))
     assert code == 2
     assert "5 is no number from 0 to 3" in told
+
+
+def test_numbers_of_each_student_are_those_of_the_roster(tmp_path, monkeypatch, capsys, made):
+    sheet = load_course()["08"]
+    (tmp_path / "roster.csv").write_text("student\nann\nbo\n", encoding="utf-8")
+    for student in ("ann", "bo"):
+        book = made("solution", "08", numbers=numbers_of(sheet, "bazaar", student))
+        assert f"RELEVANT = {numbers_of(sheet, 'bazaar', student)['RELEVANT']} " in str(book)
+        submit.hand_in(tmp_path / "in" / student, book, "08")
+    code, told = graded(tmp_path, monkeypatch, capsys, "--roster", str(tmp_path / "roster.csv"))
+    assert code == 0, told
+    table = (tmp_path / "grades" / "grades.csv").read_text(encoding="utf-8")
+    assert "ann,3,3,2,,8" in table
+    assert "bo,3,3,2,,8" in table
+    submit.hand_in(tmp_path / "in" / "zoe", "{}")
+    code, told = graded(tmp_path, monkeypatch, capsys, "--roster", str(tmp_path / "roster.csv"))
+    assert code == 2
+    assert "does not name zoe" in told
+
+
+def test_a_written_answer_is_no_formula_of_a_spreadsheet(tmp_path, paper, solved):
+    written = replace(paper, sheet=replace(paper.sheet, exercises=paper.sheet.exercises[3:]))
+    results = written.grade("ann", submit.hand_in(tmp_path, submit.answer(solved, "=1+1", "02_4")))
+    grade.write_tables({"ann": results}, tmp_path / "grades")
+    with open(tmp_path / "grades" / "written.csv", encoding="utf-8", newline="") as file:
+        assert next(csv.DictReader(file))["answer"] == " =1+1"
 
 
 def test_what_cannot_be_graded_with_says_why(tmp_path, monkeypatch, capsys):

@@ -43,7 +43,7 @@ def attr_loss(s, y):
     s = torch.tensor(s, requires_grad=True)
     loss = multitask.attribute_loss(s, torch.tensor(y))
     loss.backward()
-    return float(loss), s.grad.numpy()
+    return float(loss.detach()), s.grad.numpy()
 
 
 def net(x, c, a):

@@ -159,8 +159,13 @@ def write_tables(results: dict[str, list[Result]], into: Path) -> None:
          [[exercise, name, check.points, graded, failed, f"{failed / graded:.2f}", check.says]
           for (exercise, name), (check, graded, failed) in counts.items()])
     _csv(into / "written.csv", ["student", "exercise", "points", "of", "answer"],
-         [[student, r.exercise.name, _number(r.points), r.exercise.points, r.text]
+         [[student, r.exercise.name, _number(r.points), r.exercise.points, _harmless(r.text)]
           for student, own in results.items() for r in own if not r.exercise.function])
+
+
+def _harmless(text: str) -> str:
+    """An answer that a spreadsheet takes for text, not for a formula of its own."""
+    return f" {text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _notes(results: list[Result]) -> str:
@@ -199,7 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise StudyError("say what to grade and with which secret: make grade SUBMITTED=folder SECRET=file")
         students, secret = submitted(Path(given.submitted)), read_secret(Path(given.secret))
         if given.roster:
-            students = {name: Path(given.submitted) / name for name in read_roster(Path(given.roster))}
+            names = read_roster(Path(given.roster))
+            if strangers := sorted(set(students) - set(names)):
+                raise StudyError(f"{given.roster} does not name {', '.join(strangers)}, who handed in: their numbers "
+                                 "follow from their line there")
+            students = {name: Path(given.submitted) / name for name in names}
         check_sandbox(given.sandbox)
         papers = [Paper.of(sheet, given.dataset, secret, bool(given.roster))
                   for sheet in choose(load_course(), given.only)

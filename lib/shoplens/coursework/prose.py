@@ -81,11 +81,12 @@ def expand(text: str, sheet: Sheet, study: Study, source: str) -> str:
 
 def _head(sheet: Sheet, study: Study, source: str) -> str:
     rows = "\n".join(f"| {e.name} | {e.title} | {KINDS[e.kind]} | {e.points} | {e.minutes} |" for e in sheet.exercises)
+    needs = "".join(f"\n\n{e.name} needs {e.needs}." for e in sheet.exercises if e.needs)
     points = sum(e.points for e in sheet.exercises)
     return (f"{study.find(PAPER, 'which sections of a paper it is about', source)}\n\n"
             f"Belongs to `{study.file}`. {sheet.minutes} minutes, {points} points. Needs NumPy and Matplotlib.\n\n"
             f"**Afterwards you will be able to**\n{study.find(GOALS, 'what readers will be able to do', source)}\n\n"
-            f"| exercise | what | kind | points | minutes |\n| --- | --- | --- | --- | --- |\n{rows}")
+            f"| exercise | what | kind | points | minutes |\n| --- | --- | --- | --- | --- |\n{rows}{needs}")
 
 
 def translations(language: str, sheet: Sheet) -> dict[str, str]:

@@ -168,8 +168,8 @@ def _understand(lines: list[bytes], broken: str, status: int, limits: Limits) ->
                 answers.append(Answer(worker.decode(said["value"], np), worker.decode(said["after"], np)))
         except Exception:       # whatever a program may have written where answers stand
             answers.append(Answer(error="what it returns cannot be read"))
-    if not broken:
-        broken = {-signal.SIGKILL: "it killed the process that ran it",
-                  256 - signal.SIGKILL: f"it took more than {limits.seconds} seconds, or it was killed",
-                  }.get(status, f"it ended its own process (exit status {status})")
+    killed = f"it took more than {limits.seconds} seconds, or it was killed"
+    if not broken:      # the keeper's own end, its report of the child's, and the same from inside a container
+        broken = {-signal.SIGKILL: "it killed the process that ran it", 256 - signal.SIGKILL: killed,
+                  128 + signal.SIGKILL: killed}.get(status, f"it ended its own process (exit status {status})")
     return Outcome(tuple(answers), broken=broken)
