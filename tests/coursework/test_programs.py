@@ -62,6 +62,27 @@ def test_visible_cells_say_what_visible_checks_say(sheet, solved):
             assert passes == (VISIBLE not in mutant.fails), f"{exercise.name}: {mutant.name}"
 
 
+def test_hidden_cells_of_the_instructors_version_do_what_the_grader_does(sheet, solved, made, tmp_path, monkeypatch):
+    """Those that nbgrader runs: they pass for the solution, and fail for wrong programs where the grader does."""
+    (tmp_path / "secret").write_text(SECRETS[0], encoding="utf-8")
+    monkeypatch.setenv("COURSEWORK_SECRET", str(tmp_path / "secret"))
+    hidden = [cell["source"] for cell in made("instructor", sheet.name)["cells"] if "_hidden_" in grade_id(cell)]
+    assert len(hidden) == sum(len(load_tasks(sheet.name)[e.name].checks) - 1 for e in sheet.functions)
+    for text in hidden:
+        exec(text, dict(solved))
+    exercise = sheet.functions[0]
+    mutant = load_tasks(sheet.name)[exercise.name].mutants[0]
+    caught = []
+    for text in hidden:
+        try:
+            exec(text, solved | {exercise.function: mutant.program})
+        except AssertionError:
+            caught.append(text)
+    assert all(f'"{exercise.name}"' in text for text in caught)
+    assert {name for name in mutant.fails if name != VISIBLE} <= {
+        name for text in caught for name in (*mutant.fails, *mutant.may) if f'"{name}"' in text}
+
+
 def test_another_secret_draws_other_numbers_and_the_same_one_the_same(sheet):
     numbers = numbers_of(sheet, "bazaar")
     for name, task in load_tasks(sheet.name).items():

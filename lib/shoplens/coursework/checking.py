@@ -191,7 +191,7 @@ def hidden_check(exercise: str, name: str, program: Callable, numbers: dict[str,
     """
     file = os.environ.get("COURSEWORK_SECRET")
     secret = Path(file).read_text(encoding="utf-8").strip() if file else ""
-    task = load_tasks(exercise.split(".")[0])
+    task = load_tasks(exercise.split(".")[0])[exercise]
     cases = [case for case in draw_cases(exercise, task, secret, numbers) if task.checks[case.check].name == name]
     marks = mark(task, cases, answer_here(program, cases))
     why = next(one.why for one in marks if one.check.name == name)
