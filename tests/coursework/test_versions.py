@@ -1,5 +1,6 @@
 """The three versions of each notebook: what students get, what they must not get, and that two builds are one."""
 
+import base64
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ from shoplens import paths
 from shoplens.coursework import build, prose
 from shoplens.coursework.course import Sheet, choose, load_course, numbers_of, read_roster
 from shoplens.coursework.prose import Study, expand
-from shoplens.coursework.versions import SOLUTION, VERSIONS, read_source, rubric, write
+from shoplens.coursework.versions import OWN, SOLUTION, VERSIONS, read_source, rubric, write
 from shoplens.errors import StudyError
 
 COURSE = load_course()
@@ -44,6 +45,18 @@ def test_students_get_no_line_of_a_solution_hidden_test_or_rubric(sheet, made):
     assert [word for word in ("SOLUTION", "HIDDEN", "hidden_check", "rubric", "shoplens.") if word in everything] == []
     instructors = "\n".join(texts(made("instructor", sheet.name)))
     assert [line for line in secret if line not in instructors] == []
+
+
+def test_students_see_what_a_right_answer_draws(sheet, made):
+    cells = made("student", sheet.name)["cells"]
+    plots = [i for i, cell in enumerate(cells)
+             if "plt.show()" in cell["source"] and OWN not in cell["metadata"].get("tags", [])]
+    assert len(plots) >= 2
+    for i in plots:
+        png = base64.b64decode(cells[i + 1]["attachments"]["right.png"]["image/png"])
+        assert png.startswith(b"\x89PNG")
+        assert b"Software" not in png
+    assert not any("attachments" in cell for cell in made("solution", sheet.name)["cells"]), "they draw it themselves"
 
 
 def test_notebooks_are_valid_and_know_their_cells(sheet, made):
@@ -132,7 +145,7 @@ def test_texts_of_another_language_take_the_place_of_english_by_heading(made):
     assert len(english) == len(german)
     changed = [cell["source"] for cell, other in zip(german, english, strict=True) if cell["source"] != other["source"]]
     assert len(changed) > 3
-    assert all("Aufgabe" in text or "Übung" in text for text in changed)
+    assert all("Aufgabe" in text or "Übung" in text or "richtige Antwort" in text for text in changed)
     assert [c["source"] for c in made("student", "08", language="de")["cells"]] == [
         c["source"] for c in made("student", "08")["cells"]], "no texts: English"
 

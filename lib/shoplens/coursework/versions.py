@@ -1,6 +1,9 @@
 """Student, solution and instructor versions of one source notebook, as plain JSON in nbgrader's cell metadata."""
 
+import base64
 import copy
+import functools
+import io
 import json
 import re
 from pathlib import Path
@@ -17,6 +20,8 @@ SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n?", r
 HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?", re.DOTALL)
 NUMBER = re.compile(r"^([A-Z][A-Z0-9_]*) = [^#]*(#.*)$", re.MULTILINE)
 WRITE_HERE = "*Your answer.*\n"
+OWN = "own"             # tag of a plot that students are to see by their own answer first: no picture beside it
+DRAWS = "A right answer draws this:"       # above a picture; a translation has it under the key `picture`
 
 
 def read_source(sheet: Sheet) -> dict:
@@ -51,7 +56,9 @@ def make(version: str, sheet: Sheet, tasks: dict[str, Task], numbers: dict[str, 
     """Text of the notebook's file in one of VERSIONS."""
     book, study, texts = read_source(sheet), Study(sheet.study), translations(language, sheet)
     by_cell = {exercise.grade_id: exercise for exercise in sheet.exercises}
-    cells, used = [], set()
+    cells, used = [], {"picture"}
+    shown = pictures(tuple(SOLUTION.sub(lambda found: found[2], with_numbers(cell["source"], sheet, numbers))
+                           for cell in book["cells"] if cell["cell_type"] == "code")) if version == "student" else {}
     for cell in book["cells"]:
         cell = copy.deepcopy(cell)
         if cell["cell_type"] == "markdown":
@@ -68,6 +75,8 @@ def make(version: str, sheet: Sheet, tasks: dict[str, Task], numbers: dict[str, 
         if exercise:
             _answer(cell, exercise, version)
         cells.append(cell)
+        if cell["cell_type"] == "code" and cell["source"] in shown and OWN not in cell["metadata"].get("tags", []):
+            cells.append(_picture(shown[cell["source"]], texts.get("picture", DRAWS), f"{sheet.name} {len(cells)}"))
         if grade_id(cell).endswith(f"_{VISIBLE}") and version != "solution":
             exercise = by_cell[grade_id(cell).removesuffix(f"_{VISIBLE}")]
             cells += _hidden(exercise, tasks[exercise.name], sheet, version)
@@ -82,6 +91,30 @@ def with_numbers(text: str, sheet: Sheet, numbers: dict[str, object]) -> str:
         name, meaning = found[1], found[2]
         return f"{name} = {numbers[name]!r}   {meaning}" if name in sheet.numbers else found[0]
     return NUMBER.sub(one, text)
+
+
+@functools.lru_cache(maxsize=64)
+def pictures(code: tuple[str, ...]) -> dict[str, bytes]:
+    """The PNG that each cell draws, of cells that run one after the other: text of the cell → picture."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    space, drawn = {"__name__": "__main__"}, {}
+    for text in code:
+        exec(text, space)
+        if pyplot.get_fignums():
+            file = io.BytesIO()
+            pyplot.gcf().savefig(file, format="png", dpi=60, bbox_inches="tight", metadata={"Software": None})
+            drawn[text] = file.getvalue()
+            pyplot.close("all")
+    return drawn
+
+
+def _picture(content: bytes, says: str, name: str) -> dict:
+    """A Markdown cell that holds a picture."""
+    return {"attachments": {"right.png": {"image/png": base64.b64encode(content).decode()}}, "cell_type": "markdown",
+            "id": f"p{short_hash(name)[:10]}", "metadata": {}, "source": f"{says}\n\n![{says}](attachment:right.png)"}
 
 
 def _answer(cell: dict, exercise: Exercise, version: str) -> None:
