@@ -39,6 +39,7 @@ ANSWERS = {
     "warns": (acting("import warnings, sys; warnings.warn('careful'); print('so', file=sys.stderr)"), 3, ""),
     "prints all the time": (acting("print('x' * 2**24)"), 3, ""),
     "checks itself": (RIGHT + "\nassert macc(np.array([True]), np.array([0])) == 1\nprint(macc.__name__)", 3, ""),
+    "an assert of its own fails": (RIGHT + "\nassert macc(np.array([True]), np.array([0])) == 7", 3, ""),
     "uses magic": ("%matplotlib inline\n!pip list\n" + RIGHT, 3, ""),
     "asserts patched": ("np.testing.assert_allclose = np.isclose = np.allclose = lambda *a, **k: True\n"
                         "def macc(correct, y):\n    return 0.25", 0, ""),

@@ -115,7 +115,7 @@ def numbers_of(sheet: Sheet, dataset: str, student: str = "") -> dict[str, objec
 
 
 def _catalogue(dataset: str) -> dict[str, list]:
-    """The largest categories of a catalogue: `names` and `images`, of equal length."""
+    """Leaf categories of a catalogue, the largest first: `names` and `images`, of equal length."""
     file = folder() / "fixtures" / f"{dataset}.json"
     if not file.exists():
         raise StudyError(f"there is no {file.relative_to(paths.root())}; once notebook 01 has run there, make it by "

@@ -102,18 +102,17 @@ def run(request, tell, check_parent):
     sys.meta_path.insert(0, OnlyNumPy())
     numpy.seterr(all="ignore")
     tell({"ready": True})
-    space = {"__name__": "__main__"}
+    space, trouble = {"__name__": "__main__"}, ""
     for cell in request["cells"]:
         text = without_magic(cell["text"])
         for part in [text] if cell["own"] or request["whole"] else definitions(text):
             try:
                 exec(compile(part, "answer" if cell["own"] else "cell", "exec"), space)
-            except BaseException as error:
-                if cell["own"]:
-                    return tell({"failed": said(error)})
+            except BaseException as error:      # perhaps in a line behind the function: see whether it is there
+                trouble = said(error) if cell["own"] else trouble
     program = space.get(request["function"])
     if not callable(program):
-        return tell({"failed": f"there is no function {request['function']}"})
+        return tell({"failed": trouble or f"there is no function {request['function']}"})
     for call in request["calls"]:
         arguments = decode(call, numpy)
         check_parent()
