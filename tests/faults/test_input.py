@@ -18,8 +18,9 @@ from shoplens.data.images import ImageError, open_store
 from shoplens.data.sources.fetch import DataError
 from shoplens.figures import charts
 from shoplens.figures.classification_charts import root_heatmap, weight_heatmaps
-from shoplens.models import backbones
-from shoplens.models.backbones import WeightsError, load_backbone
+from shoplens.models import weights
+from shoplens.models.backbones import load_backbone
+from shoplens.models.weights import WeightsError
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_weights_that_are_damaged_are_named(scratch_root, monkeypatch):
 
 
 def test_one_flipped_byte_of_the_weights_is_seen(study_weights, scratch_root, monkeypatch):
-    for name in backbones.SHA256:
+    for name in weights.SHA256:
         content = bytearray((study_weights / name).read_bytes())
         content[-100] ^= 1
         (scratch_root / name).write_bytes(content)
