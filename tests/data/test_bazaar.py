@@ -1,11 +1,13 @@
 """The procedural catalogue: what it promises of its pictures, its labels and its splits."""
 
 import colorsys
+import io
 import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from shoplens.data.drawing import stream
 from shoplens.data.drawing.compose import draw
@@ -214,9 +216,9 @@ def test_states_a_leaf_does_not_have_are_refused():
 def test_distractors_stream_in_any_range_and_are_no_catalogue_items(small):
     first = list(itertools.islice(distractors(10**9, start=3, size=32), 4))
     assert [each.item for each in first] == [f"d{number:08d}" for number in range(3, 7)]
-    np.testing.assert_array_equal(first[2].image, distractor(5, size=32).image)
-    assert first[0].image.shape == (32, 32, 3)
-    assert first[0].image.dtype == np.uint8
+    assert first[2].file == distractor(5, size=32).file
+    with Image.open(io.BytesIO(first[0].file)) as image:
+        assert (image.format, image.size, image.mode) == ("JPEG", (32, 32), "RGB")
     assert not {each.item for each in first} & set(small.images["item"])
     shapes = {make_item(0, kind, 5).knobs.tobytes() for kind in ("catalogue", "search", "distractor")}
     assert len(shapes) == 3
@@ -227,7 +229,15 @@ def test_distractors_from_two_workers_are_those_of_one(monkeypatch):
     pooled = list(distractors(13, size=32, workers=2))
     assert [each.item for each in pooled] == [f"d{number:08d}" for number in range(13)]
     for number in (0, 12):
-        np.testing.assert_array_equal(pooled[number].image, distractor(number, size=32).image)
+        assert pooled[number].file == distractor(number, size=32).file
+
+
+def test_a_distractor_is_kept_as_the_catalogues_pictures_are(small, tmp_path):
+    """The same tables of quantisation and the same subsampling: nothing but what is shown tells them apart."""
+    (tmp_path / "stranger.jpg").write_bytes(distractor(0, size=32).file)
+    with Image.open(tmp_path / "stranger.jpg") as stranger, Image.open(small.files()[0]) as known:
+        assert stranger.quantization == known.quantization
+        assert [part[1:3] for part in stranger.layer] == [part[1:3] for part in known.layer]
 
 
 def test_drawing_code_is_what_the_code_does(tmp_path, monkeypatch):

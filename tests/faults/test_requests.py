@@ -140,3 +140,16 @@ def refused(toy, said: str) -> None:
         assert len(lines) == 1, lines
         assert said in lines[0]
         assert not (toy.root / "results").exists()
+
+
+def test_weights_are_looked_for_before_anything_is_made(toy):
+    """A damaged file, as a missing one would be downloaded where there is a network."""
+    (toy.root / "weights").mkdir()
+    (toy.root / "weights" / "squeezenet1_1.safetensors").write_text("half a file")
+    parameters = 'DATASET = "toy"\nPROFILE = "smoke"\nRUN = "n"\nSEED = 0\nBACKBONE = "squeezenet1_1"\nPRETRAINED = True'
+    toy.run("n", "print(BACKBONE, PRETRAINED)", *WRITE, notebook={"parameters": parameters}, inputs=["a"])
+    toy.save()
+    answer = toy.make("reproduce", "PROFILE=smoke")
+    assert answer.returncode == 2
+    assert "squeezenet1_1.safetensors is damaged" in answer.stderr.splitlines()[0]
+    assert not (toy.root / "results").exists()

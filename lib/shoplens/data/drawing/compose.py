@@ -14,6 +14,7 @@ from shoplens.data.drawing.scenes import pick
 from shoplens.data.drawing.shapes.outlines import outline
 from shoplens.data.drawing.shapes.sketch import mix
 
+QUALITY = 92     # of the JPEG files that drawings are kept in
 DOMAINS = ("shop", "consumer")
 _SMOOTH = Image.Resampling.BICUBIC
 

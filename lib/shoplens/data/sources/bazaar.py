@@ -23,7 +23,7 @@ from tqdm import tqdm
 from shoplens import paths, processes, sealed
 from shoplens.data import drawing
 from shoplens.data.catalogue import BOX, Catalogue, check_splits, split_products
-from shoplens.data.drawing.compose import draw
+from shoplens.data.drawing.compose import QUALITY, draw
 from shoplens.data.drawing.items import Item, generator, make_item, number_of
 from shoplens.data.drawing.stream import distractors
 from shoplens.data.drawing.taxonomy import LEAVES, STATES, leaf_counts
@@ -32,7 +32,6 @@ from shoplens.syntax import code_text, short_hash
 __all__ = ["LICENCE", "distractors", "prepare"]
 
 LICENCE = "bazaar · drawn by this repository · the repository's own licence · no outside data"
-_QUALITY = 92
 _CHUNK = 24  # items drawn by one task
 _SHOP_SHARE = 0.6  # of classification images; the rest are consumer views
 
@@ -59,7 +58,7 @@ def prepare(*, seed: int = 0, num_items: int = 4000, min_per_leaf: int = 15, num
     folder = paths.cache_dir() / "bazaar" / key
 
     def draw_into(temporary: Path) -> None:
-        table = draw_all(temporary, plan(**parameters), seed, size, workers or usable_cores())
+        table = draw_all(temporary, plan(**parameters), seed, size, workers or processes.usable_cores())
         table.to_parquet(temporary / "products.parquet", index=False)
 
     sealed.made(folder, draw_into)
@@ -83,11 +82,6 @@ def drawing_code() -> str:
     files = [Path(__file__), *sorted(Path(drawing.__file__).parent.rglob("*.py"))]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     return short_hash("\n".join(f"{file.name} {code_text(tree)}" for file, tree in zip(files, trees, strict=True)))
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plan(*, seed: int, num_items: int, min_per_leaf: int, num_search_items: int, gallery_per_item: int,
@@ -144,7 +138,7 @@ def draw_chunk(folder: Path, chunk: list, seed: int, size: int) -> list[dict]:
         for domain, view in views:
             drawn = draw(item, domain, view, size)
             stem = f"{domain}{view:02d}"
-            drawn.image.save(folder / place / f"{stem}.jpg", quality=_QUALITY)
+            drawn.image.save(folder / place / f"{stem}.jpg", quality=QUALITY)
             drawn.mask.save(folder / place / f"{stem}.png")
             rows.append(_row(item, domain, place / stem, drawn.box))
     return rows
