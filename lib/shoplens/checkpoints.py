@@ -21,7 +21,9 @@ class TrainingError(RuntimeError):
 def save(file: Path, state: dict, model, optimizer, scaler, data) -> None:
     """Write the state of everything that a training changes, with its hash at the end, by atomic rename; TrainingError
     where there is no room for it."""
-    whole = state | {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+    latest = state["best_epoch"] == len(state["history"])
+    whole = state | {"best_model": None if latest else state["best_model"],     # the same weights are kept once
+                     "model": model.state_dict(), "optimizer": optimizer.state_dict(),
                      "scaler": scaler.state_dict() if scaler else {},
                      "random": torch.get_rng_state(), "random_cuda": torch.cuda.get_rng_state_all(),
                      "data": data.state_dict()}
@@ -52,7 +54,10 @@ def set_aside_broken(file: Path) -> None:
 
 def read(file: Path) -> dict:
     """What `save` wrote, on the CPU."""
-    return torch.load(io.BytesIO(file.read_bytes()[:-HASH_BYTES]), map_location="cpu", weights_only=True)
+    state = torch.load(io.BytesIO(file.read_bytes()[:-HASH_BYTES]), map_location="cpu", weights_only=True)
+    if state["best_model"] is None:
+        state["best_model"] = {name: value.clone() for name, value in state["model"].items()}
+    return state
 
 
 def resume(file: Path, asked: dict, model, optimizer, scaler, data) -> dict:

@@ -3,7 +3,7 @@
 import copy
 import math
 import os
-import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,16 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator, notebook_launcher
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import extract_model_from_parallel, set_seed
 from torch import Tensor, nn
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from shoplens import checkpoints
+from shoplens import checkpoints, jobs
 from shoplens.checkpoints import TrainingError
 from shoplens.data.images import Batches
-from shoplens.processes import end_with
 
 Step = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -105,17 +103,11 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
     file = Path(checkpoint) / "last.pt"
     checkpoints.set_aside_broken(file)
     num_processes = num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
-    if num_processes > 1:
-        # Children are forked, so what a notebook defines needs no pickling; weights come back through the checkpoint.
-        if not torch.cuda.is_available():
-            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    if num_processes > 1:       # weights come back through the checkpoint
         try:
-            notebook_launcher(_train, (model, step, data, validate, schedule, file, groups),
-                              num_processes=num_processes, use_port=str(_free_port()))
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-            raise TrainingError(f"process {rank} of {num_processes} failed: {reason}") from error
+            jobs.do("shoplens.training", (model, step, data, validate, schedule, file, groups), num_processes)
+        except jobs.ProcessFailed as error:
+            raise TrainingError(f"process {error.rank} of {num_processes} failed: {error}") from error
     else:
         try:
             _train(model, step, data, validate, schedule, file, groups)
@@ -129,20 +121,8 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
     return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
 
 
-def _free_port() -> int:
-    """A port of this machine that nobody listens on: two trainings at a time must not share one."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
-
-
 def _train(model, step, data, validate, schedule, file, groups) -> None:
     accelerator = Accelerator(mixed_precision=schedule.precision)
-    shared = accelerator.num_processes > 1
-    if shared:
-        end_with(os.getppid())
-    if shared and accelerator.device.type == "cpu":
-        torch.set_num_threads(1)    # a forked child must not touch the parent's pool of threads
     set_seed(schedule.seed, device_specific=True)       # dropout: each process draws its own
     model.to(accelerator.device, memory_format=torch.channels_last)
     rates = groups(model, schedule.learning_rate) if groups else [{"params": list(model.parameters())}]
@@ -269,3 +249,7 @@ def predict(function: Callable[[Tensor], Tensor | dict[str, Tensor]], data: Batc
 
 def _joined(parts: list[Tensor]) -> np.ndarray:
     return torch.cat(parts).float().cpu().numpy()
+
+
+if __name__ == "__main__":
+    jobs.worker(_train, Path(sys.argv[1]))
