@@ -49,7 +49,7 @@ def predict_logits(recipe: MultitaskRecipe, catalogue: Catalogue, rows: np.ndarr
     categories = {layer: len(catalogue.hierarchy.classes[layer]) for layer in recipe.layers}
     attributes = {name: len(catalogue.attributes[name]) for name in recipe.attributes}
     backbone, model = restore_multitask(recipe, categories, attributes)
-    store = open_store(catalogue.files(), recipe.store_size or recipe.image_size)
+    store = open_store(catalogue.files(), recipe.store_size or recipe.image_size, rows=rows)
     return predict(model.to(device), Batches(store, rows, {}, 64, backbone.mean, backbone.std, size=recipe.image_size))
 
 

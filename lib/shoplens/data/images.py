@@ -46,11 +46,13 @@ def decode(file: Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageStore:
-    """N decoded images in one memory-mapped file. array: uint8 N×S×S×3 (rows as in the list it was made from)."""
+    """N decoded images in one memory-mapped file. array: uint8 N×S×S×3. place: int64, row of the list of files → place
+    in the array, −1 where the store has none of it; None where it has all."""
 
     array: np.ndarray
     folder: Path
     digest: str
+    place: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -60,13 +62,22 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.array)
 
+    def pictures(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 B×S×S×3 of the given rows, a copy; KeyError for a row that the store was not made for."""
+        places = rows if self.place is None else self.place[rows]
+        if self.place is not None and np.min(places, initial=0) < 0:
+            raise KeyError(f"the store holds no image of rows {np.asarray(rows)[places < 0][:5]}")
+        return self.array[places]
+
     def images(self, rows: np.ndarray) -> Tensor:
-        """uint8 tensor B×3×S×S of the given rows, in channels-last memory order (a copy, no pixel is moved twice)."""
-        return torch.from_numpy(self.array[rows]).permute(0, 3, 1, 2)
+        """The same as a tensor B×3×S×S, in channels-last memory order (no pixel is moved twice)."""
+        return torch.from_numpy(self.pictures(rows)).permute(0, 3, 1, 2)
 
 
-def open_store(files: list[Path], size: int, interpolation: str = "bicubic", workers: int = 0) -> ImageStore:
-    """The store of `files` at size×size pixels: made at the first call, opened at the next.
+def open_store(files: list[Path], size: int, interpolation: str = "bicubic", workers: int = 0,
+               rows: np.ndarray | None = None) -> ImageStore:
+    """The store of `files` at size×size pixels: made at the first call, opened at the next. rows: those of the files
+    that are needed, others take no room; None: all.
 
     The store's key is a digest of the files' bytes, in order, with size and interpolation; so the same images are
     never decoded twice and changed ones never read from an old store. Raises ImageError listing every file that is
@@ -76,10 +87,15 @@ def open_store(files: list[Path], size: int, interpolation: str = "bicubic", wor
         raise ValueError(f"interpolation must be one of {list(INTERPOLATIONS)}, got {interpolation!r}")
     if size < 8:
         raise ValueError(f"size must be at least 8 pixels, got {size}")
+    place = None
+    if rows is not None:
+        rows, place = np.unique(rows), np.full(len(files), -1)
+        place[rows] = np.arange(len(rows))
+        files = [files[row] for row in rows]
     digest = _content_digest(files)
     folder = paths.cache_dir() / "stores" / f"{digest[:16]}_{size}px_{interpolation}"
     sealed.made(folder, lambda temporary: _decode_all(files, size, interpolation, temporary, workers))
-    return ImageStore(np.load(folder / "images.npy", mmap_mode="r"), folder, digest)
+    return ImageStore(np.load(folder / "images.npy", mmap_mode="r"), folder, digest, place)
 
 
 def _content_digest(files: list[Path]) -> str:
@@ -183,9 +199,8 @@ def relight(images: Tensor, light: Tensor) -> Tensor:
 
 def resize(images: Tensor, size: int) -> Tensor:
     """Float images B×3×S×S brought to `size` pixels a side; unchanged where they have it."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    same = images.shape[-1] == size
+    return images if same else F.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -275,7 +290,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Fetch:
-    """What a DataLoader asks for its items: here one item is one whole batch."""
+    """What a DataLoader asks for its items: one item is one whole batch."""
 
     batches: Batches
 
