@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from trainings import noise
 
+from shoplens import modules
 from shoplens.data.images import ImageStore
-from shoplens.jobs import pack, unpack
+from shoplens.jobs import digest, pack, unpack
 from shoplens.search.activations import RowFeatures
 
 MIB = 2**20
@@ -76,3 +77,56 @@ def test_batches_and_features_travel(tmp_path):
     for one, other in zip(noise().epoch(0), batches.epoch(0), strict=True):
         assert torch.equal(one["images"], other["images"])
     np.testing.assert_array_equal(same[np.array([2])], features[np.array([2])])
+
+
+# --- what a job depends on ----------------------------------------------------------------------------------------
+
+STEP = """
+import torch.nn.functional as F
+from shoplens.statistics import accuracy
+RATE, truth = 0.5, [1, 2, 3]
+
+def scale(loss):
+    return RATE * loss
+
+def step(model, batch):
+    # how surprised the model is
+    return scale(F.cross_entropy(model(batch), batch)), {"acc": accuracy.acc(truth)}
+"""
+
+
+def notebooks(source: str):
+    """The step that a notebook defines."""
+    names = {"__name__": "__main__"}
+    exec(source, names)
+    return names["step"]
+
+
+def of(source=STEP, seed=0, **batches) -> str:
+    torch.manual_seed(seed)
+    return digest((nn.Linear(40, 50), notebooks(source), noise(**batches)), {"shoplens.data.images"})
+
+
+def test_the_same_work_has_the_same_digest_wherever_it_is_written():
+    moved = STEP.replace("import torch", "# a longer page\n\nshown = [7]\nimport torch")
+    assert of() == of() == of(moved) == of(STEP.replace("# how surprised the model is", "# another comment"))
+
+
+@pytest.mark.parametrize("change", [
+    {"seed": 1}, {"indices": np.arange(20)}, {"batch_size": 4}, {"source": STEP.replace("RATE * loss", "RATE + loss")},
+    {"source": STEP.replace("truth = 0.5", "truth = 0.25")}, {"source": STEP.replace("[1, 2, 3]", "[1, 2]")},
+    {"source": STEP.replace("F.cross_entropy", "F.mse_loss")}])
+def test_other_weights_images_code_or_values_are_other_work(change):
+    assert of(**change) != of()
+
+
+def test_the_librarys_code_counts_and_what_carries_things_does_not(monkeypatch):
+    before, real = of(), modules.closure
+
+    def changed(module):
+        return lambda names: {name: own._replace(hash="other") if name == f"shoplens.{module}" else own
+                              for name, own in real(names).items()}
+    for module, same in (("data.images", False), ("statistics.accuracy", False), ("figures.charts", True),
+                         ("sealed", True)):
+        monkeypatch.setattr("shoplens.jobs.closure", changed(module))
+        assert (of() == before) is same, module

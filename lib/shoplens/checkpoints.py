@@ -2,16 +2,20 @@
 
 import hashlib
 import io
+import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from shoplens import jobs
 from shoplens.paths import require_space
 from shoplens.sealed import file_hash
 
 HASH_BYTES = 32
+MOST_KEPT = 64 * 2**20     # bytes of a finished training: larger networks take too much room
 
 
 class TrainingError(RuntimeError):
@@ -27,15 +31,23 @@ def save(file: Path, state: dict, model, optimizer, scaler, data) -> None:
                      "scaler": scaler.state_dict() if scaler else {},
                      "random": torch.get_rng_state(), "random_cuda": torch.cuda.get_rng_state_all(),
                      "data": data.state_dict()}
+    write(file, whole)
+
+
+def write(file: Path, content: dict, most: float = math.inf) -> None:
+    """Write by atomic rename, with a hash at the end; nothing where it would take more than `most` bytes."""
     part = file.with_suffix(".part")
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():       # another like it
         require_space(file.parent, file.stat().st_size, "a checkpoint")
     try:
-        torch.save(whole, part)
+        torch.save(content, part)
     except RuntimeError as error:       # what torch makes of a full disk, in its own words
         part.unlink(missing_ok=True)
         raise TrainingError(f"{file} could not be written: is the disk full? ({str(error).splitlines()[0]})") from error
+    if part.stat().st_size > most:
+        part.unlink()
+        return
     seal = bytes.fromhex(file_hash(part))
     with open(part, "ab") as opened:
         opened.write(seal)
@@ -80,3 +92,31 @@ def resume(file: Path, asked: dict, model, optimizer, scaler, data) -> dict:
         torch.cuda.set_rng_state_all(random_cuda[:torch.cuda.device_count()])    # perhaps fewer than before
     print(f"resumed after epoch {len(state['history'])} of {asked['epochs']}", flush=True)
     return state
+
+
+class Before:
+    """A training that may have been done before. state: how it ended, None where it was not, or that is not known."""
+
+    def __init__(self, file: Path | None):
+        self._file, self.state = file, None
+        if file:
+            set_aside_broken(file)
+            if file.exists():
+                self.state = read(file)
+                print(f"trained before, by the same code, from the same weights and images ({file.parent.name})")
+
+    def keep(self, state: dict) -> None:
+        """Keep what `fit` needs of a finished training, where it is not too large."""
+        if self._file and not self.state:
+            kept = {name: state[name] for name in ("history", "best_epoch", "best_model", "data")}
+            with suppress(OSError, TrainingError):      # no room: it can be trained again
+                write(self._file, kept, MOST_KEPT)
+
+
+def done_before(work: tuple, num_processes: int) -> Before:
+    """The training among those that $SHOPLENS_TRAININGS holds; without that variable none is looked for or kept."""
+    folder = os.environ.get("SHOPLENS_TRAININGS")
+    if not folder:
+        return Before(None)
+    key = jobs.digest((*work, num_processes), {"shoplens.training"})[:16]
+    return Before(Path(folder) / key / "last.pt")

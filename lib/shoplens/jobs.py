@@ -5,25 +5,34 @@ defines travels by value (cloudpickle). Tensors and large arrays lie beside it i
 stay where they are, so that what is pickled is small.
 """
 
+import hashlib
 import io
+import json
 import mmap
 import os
+import pickletools
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import cloudpickle
 import numpy as np
 import torch
 from torch import nn
 
+from shoplens.environment import hardware, versions
+from shoplens.modules import PACKAGE, closure
+from shoplens.paths import cache_dir
 from shoplens.processes import end_with
 
 LARGE = 2**16       # bytes from which an array is kept in a file of its own
 PARENT = "SHOPLENS_JOB_OF"
+# Modules that find, move and keep things, whatever these are: no number of a training is theirs.
+CARRIERS = ("checkpoints", "environment", "errors", "jobs", "modules", "paths", "processes", "sealed", "syntax")
 
 
 class _Packer(cloudpickle.Pickler):
@@ -50,6 +59,55 @@ class _Packer(cloudpickle.Pickler):
             self._numbers[id(obj)] = kind, len(self.kept), requires_grad
             self.kept.append(tensor)
         return self._numbers[id(obj)]
+
+
+class _Describer(_Packer):
+    """A packer whose pickle says all that its work depends on, and is the same for the same work: of tensors and arrays
+    it holds what they contain, of functions what they do and the values they use."""
+
+    def persistent_id(self, obj):
+        number = super().persistent_id(obj)
+        if number is None or number[0] == "map":        # what lies in the cache is named after its content
+            return number and ("map", os.path.relpath(number[1], cache_dir()), *number[2:])
+        held = self.kept[number[1]]
+        content = hashlib.sha256(held.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+        return number[0], str(held.dtype), tuple(held.shape), content
+
+    def reducer_override(self, obj):
+        if isinstance(obj, FunctionType) and obj.__module__ == "__main__":
+            used = {name: obj.__globals__[name] for name in _names(obj.__code__) if name in obj.__globals__}
+            cells = [cell.cell_contents for cell in obj.__closure__ or ()]
+            return _described, (_instructions(obj.__code__), {**used, obj.__name__: None}, cells, obj.__defaults__)
+        return super().reducer_override(obj)
+
+
+def _described(*_):
+    """What a description calls a function; nobody unpickles one."""
+
+
+def _names(code: CodeType) -> list[str]:
+    inner = [name for each in code.co_consts if isinstance(each, CodeType) for name in _names(each)]
+    return sorted({*code.co_names, *inner})
+
+
+def _instructions(code: CodeType) -> tuple:
+    """What a function does, without the place it was written at."""
+    constants = tuple(_instructions(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount
+
+
+def digest(work: tuple, modules: set[str]) -> str:
+    """SHA-256 of all that some work depends on: its objects, the library's modules it uses besides `modules` and those
+    that these import (CARRIERS aside), versions of packages, device and threads."""
+    packed = io.BytesIO()
+    _Describer(packed).dump(work)
+    used = {text for _, text, _ in pickletools.genops(packed.getvalue())
+            if isinstance(text, str) and text.split(".")[0] == PACKAGE}
+    hashes = {name: module.hash for name, module in closure(used | modules).items()
+              if name.removeprefix(f"{PACKAGE}.") not in CARRIERS}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else hardware()["cpu"]
+    around = [hashes, versions(), torch.get_num_threads(), device]
+    return hashlib.sha256(packed.getvalue() + json.dumps(around, sort_keys=True).encode()).hexdigest()
 
 
 class _Unpacker(cloudpickle.pickle.Unpickler):

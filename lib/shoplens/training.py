@@ -94,15 +94,28 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
     step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
     called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; the state
     after each epoch, that of `data` included, is written there as one file by atomic rename, and a later call goes on
-    from it; one that is not as it was written is set aside, and the training starts anew. groups(model,
+    from it; one that is not as it was written is set aside, and the training starts anew. Under the runner a training
+    that was finished before, of the same weights, images, functions and library, is not done again. groups(model,
     rate) → SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share
     each batch; 0 = what the variable NUM_PROCESSES says, else 1.
     Returns one row per epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
     Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
     """
-    file = Path(checkpoint) / "last.pt"
+    file, num_processes = Path(checkpoint) / "last.pt", num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
+    work = (model, step, data, validate, schedule, groups)
+    before = checkpoints.done_before(work, num_processes)
+    state = before.state or _trained(*work, file, num_processes)
+    before.keep(state)
+    data.load_state_dict(state["data"])
+    model.load_state_dict(state["best_model"])
+    model.eval()
+    set_seed(schedule.seed)     # what is drawn next must not tell whether this was trained now or before
+    return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
+
+
+def _trained(model, step, data, validate, schedule, groups, file: Path, num_processes: int) -> dict:
+    """The state after the last epoch, trained from what the checkpoint holds."""
     checkpoints.set_aside_broken(file)
-    num_processes = num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
     if num_processes > 1:       # weights come back through the checkpoint
         try:
             jobs.do("shoplens.training", (model, step, data, validate, schedule, file, groups), num_processes)
@@ -114,11 +127,7 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
             extract_model_from_parallel(model, keep_fp32_wrapper=False)     # takes the autocast off its forward
-    state = checkpoints.read(file)
-    data.load_state_dict(state["data"])
-    model.load_state_dict(state["best_model"])
-    model.eval()
-    return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
+    return checkpoints.read(file)
 
 
 def _train(model, step, data, validate, schedule, file, groups) -> None:

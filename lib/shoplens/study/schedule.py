@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoplens.errors import StudyError
+from shoplens.modules import closure, module_file
 from shoplens.paths import data_dir, results_dir, root
 from shoplens.sealed import altered
 from shoplens.study.execute import execute, is_locked, lock_file, locked, num_processes, say
-from shoplens.study.fingerprint import closure, differences, digest, fingerprints, module_file
+from shoplens.study.fingerprint import differences, digest, fingerprints
 from shoplens.study.parameters import check_keywords, check_used
 from shoplens.study.plan import RunSpec, load_study, needed, parse_seeds
 from shoplens.study.publish import read_record, report_mark, work_folder
