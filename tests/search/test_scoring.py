@@ -6,8 +6,9 @@ import pytest
 from shoplens.search.activations import RowFeatures
 from shoplens.search.descriptors import QueryGalleryFeatures
 from shoplens.search.protocols import SearchProtocol, SearchSplit
-from shoplens.search.scoring import gain_row, judged, score, score_among, score_expanded, score_inside, score_rows
+from shoplens.search.scoring import gain_row, score, score_among, score_expanded, score_inside, score_rows
 from shoplens.search.whitening import Whitening
+from shoplens.statistics.estimates import judged
 
 ITEMS = np.r_[np.repeat(np.arange(6), 8), [-1, -1, -1]]     # the last three show nobody knows what
 ROWS = np.arange(len(ITEMS))

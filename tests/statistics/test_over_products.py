@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from shoplens.statistics.bootstrap import Interval
-from shoplens.statistics.over_products import Estimate, holm, mean_over_products
+from shoplens.statistics.estimates import Estimate, holm
+from shoplens.statistics.over_products import mean_over_products
 
 SCORES = np.array([[0.9, 0.7, 0.1, 0.4, 0.4, 0.4], [0.8, 0.9, 0.3, 0.2, 0.5, 0.6], [0.1, 0.5, 0.0, 0.9, 0.4, 0.2]])
 PRODUCTS = np.array([5, 5, 2, 7, 7, 7])
@@ -38,7 +39,7 @@ def test_products_are_drawn_with_all_their_queries_and_meet_all_seeds_drawn(seed
         assert (interval.low, interval.high) == pytest.approx(tuple(ends))
     assert interval.value == pytest.approx(SCORES[:seeds].mean())
     assert interval.error == pytest.approx(np.std(means), rel=0.02)
-    assert (interval.products, interval.seeds) == (3, seeds)
+    assert (interval.units, interval.seeds) == (3, seeds)
 
 
 def test_resamples_are_those_of_a_loop():
@@ -112,7 +113,7 @@ def test_queries_without_a_score_count_for_nothing():
 def test_a_single_product_or_seed_says_nothing_of_others():
     alone = mean_over_products(np.array([[0.2, 0.4]]), np.array([3, 3]), n_resamples=10)
     assert (alone.value, alone.low, alone.high, alone.error) == pytest.approx((0.3, 0.3, 0.3, 0))
-    assert (alone.products, alone.seeds, alone.p_value) == (1, 1, 1.0)
+    assert (alone.units, alone.seeds, alone.p_value) == (1, 1, 1.0)
 
 
 # --- power and p-values -------------------------------------------------------------------------------------------

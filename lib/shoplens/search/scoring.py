@@ -4,15 +4,12 @@
 from itertools import chain
 
 import numpy as np
-import pandas as pd
 
 from shoplens.search.descriptors import expand
 from shoplens.search.nearest import Chunks, in_chunks, merge, rank, search_exact, search_inside
 from shoplens.search.protocols import SearchProtocol
 from shoplens.statistics.average_precision import accuracy_at, average_precision
-from shoplens.statistics.bootstrap import Interval
-from shoplens.statistics.over_products import LEVEL, holm, mean_over_products
-from shoplens.statistics.verdicts import INSIDE, verdict
+from shoplens.statistics.over_products import mean_over_products
 
 
 def score(features, protocol: SearchProtocol, split: str, k: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,7 +78,7 @@ def score_rows(precision: np.ndarray, accuracy: np.ndarray, products: np.ndarray
     for metric, values in ((f"MAP@{k}", precision), (f"ACC@{k}", accuracy)):
         mean = mean_over_products(values, products, n_resamples=n_resamples)
         rows.append(columns | {"metric": metric, "k": k, "value": mean.value, "n": len(values),
-                               "products": mean.products, "low": mean.low, "high": mean.high})
+                               "products": mean.units, "low": mean.low, "high": mean.high})
     return rows
 
 
@@ -90,16 +87,5 @@ def gain_row(values: np.ndarray, others: np.ndarray, products: np.ndarray, n_res
     Q or S×Q, products: product of each query; see `over_products.mean_over_products`. columns: what else the row says.
     visible: the smallest difference seen at 80 % power. `judged` adds the verdict, once the table is whole."""
     gain = mean_over_products(values, products, others, n_resamples=n_resamples)
-    return columns | {"n": np.shape(values)[-1], "products": gain.products, "seeds": gain.seeds, "value": gain.value,
+    return columns | {"n": np.shape(values)[-1], "products": gain.units, "seeds": gain.seeds, "value": gain.value,
                       "low": gain.low, "high": gain.high, "p_value": gain.p_value, "visible": gain.visible}
-
-
-def judged(rows: list[dict]) -> pd.DataFrame:
-    """The table of all comparisons, rows of `gain_row`, with p_holm, corrected for their number, and the verdict:
-    "better" or "worse" where the interval leaves out 0 and p_holm is below 0.05, else "inside the noise"."""
-    table = pd.DataFrame(rows)
-    if not len(table):
-        return table
-    words = [verdict(Interval(r.value, r.low, r.high)) for r in table.itertuples()]
-    p_holm = holm(table["p_value"].to_numpy())
-    return table.assign(p_holm=p_holm, verdict=np.where(p_holm < 1 - LEVEL, words, INSIDE))
