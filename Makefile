@@ -54,7 +54,8 @@ HERE := --dataset "$(DATASET)" --profile "$(PROFILE)"
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help env check-env data reproduce report status test bench lab accept-reference verify readme clean
+.PHONY: help env check-env data reproduce report status test bench lab accept-reference verify readme clean \
+	coursework coursework-test coursework-accept grade
 
 help: ## this list
 	@echo "make <target> [VARIABLE=value ...]"
@@ -69,6 +70,7 @@ help: ## this list
 	@echo "  NUM_PROCESSES=2     processes of one training"
 	@echo "  VERIFY=1            status: read every file a run wrote, not those alone whose size or date changed"
 	@echo "  RETRAIN=1           reproduce: train again what the same code has trained from the same weights and images"
+	@echo "  ONLY=\"02 08\"        coursework, grade: these notebooks; ROSTER=file.csv: other numbers for each student"
 	@echo "  PYTHON=python       use this interpreter and its packages instead of .venv"
 	@echo "  STUDY_DATA, STUDY_WEIGHTS, STUDY_CACHE   folders instead of data/, weights/, cache/"
 
@@ -131,6 +133,19 @@ verify: env ## compare your tables with results/reference/: bitwise, numerically
 
 readme: env ## the tables of README.md from results/reference/; a test fails where they differ
 	@$(PY) -m shoplens.report.readme
+
+coursework: env ## notebooks of exercises for students, with solutions, for instructors: build/coursework (docs/coursework.md)
+	@$(PY) -m shoplens.coursework.build --only "$(ONLY)" --dataset "$(DATASET)" --roster "$(ROSTER)" --text "$(TEXT)"
+
+coursework-test: env ## the coursework's own tests: solutions, wrong programs, hostile submissions
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/coursework
+
+coursework-accept: env ## exercises fit the library's functions as they are now; do it after looking at both
+	@$(PY) -m shoplens.coursework.library
+
+grade: env ## marks, feedback, which check fails how often: SUBMITTED=folder SECRET=file [SANDBOX=docker|podman|bwrap]
+	@$(PY) -m shoplens.coursework.grade --submitted "$(SUBMITTED)" --secret "$(SECRET)" --sandbox "$(SANDBOX)" \
+		--only "$(ONLY)" --dataset "$(DATASET)" --roster "$(ROSTER)" --written "$(WRITTEN)"
 
 clean: ## remove all results except reference and paper (asks first; YES=1 does not)
 	@if [ "$(YES)" != 1 ]; then \

@@ -20,7 +20,8 @@ for _variable in ("STUDY_DATA", "STUDY_WEIGHTS"):
 # minute. Among them the longest come first, so that no worker is left alone with one of them at the end.
 SLOW = ("test_warm_python", "test_smoke_bazaar", "test_injection", "test_smoke_folder", "test_smoke_search",
         "test_execute", "test_what_was_read", "test_index_page", "test_make", "test_verify", "test_resume",
-        "test_bazaar", "test_backbones", "test_registry")
+        "test_bazaar", "test_backbones", "test_registry", "test_grader", "test_nbgrader", "test_programs",
+        "test_versions")
 
 
 def pytest_configure(config):

@@ -11,7 +11,7 @@ from shoplens import paths
 # directly in it.
 FLOORS = (("paths", "errors", "syntax", "processes"), ("environment", "modules", "strict_yaml", "sealed"), ("data",),
           ("models", "jobs"), ("checkpoints",), ("training",), ("statistics",), ("figures",),
-          ("classification", "search"), ("study",), ("recorded",), ("prepare_data", "report"))
+          ("classification", "search"), ("study",), ("recorded",), ("prepare_data", "report", "coursework"))
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 LIBRARY = paths.root() / "lib" / "shoplens"
 MODULES = sorted(file for file in LIBRARY.rglob("*.py") if file != LIBRARY / "__init__.py")

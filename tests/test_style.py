@@ -1,4 +1,4 @@
-"""ruff, over the library, the benchmarks, the tests and the notebooks' code."""
+"""ruff, over the library, the benchmarks, the coursework, the tests and the notebooks' code."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from shoplens import paths
 
 
 def test_ruff_finds_nothing():
-    folders = ["lib", "benchmarks", "tests", "notebooks"]
+    folders = ["lib", "benchmarks", "coursework", "tests", "notebooks"]
     command = [sys.executable, "-m", "ruff", "check", "--output-format=concise", *folders]
     result = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout

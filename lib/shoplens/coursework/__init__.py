@@ -1,0 +1,1 @@
+"""Coursework: notebooks of exercises in three versions from one source, and a grader that student code cannot fool."""
