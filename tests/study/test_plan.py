@@ -34,7 +34,7 @@ P2_ITEMS = ("08_netvlad 09_global_closest 09_global_20th 09_global_pos10 09_loca
             f"09_norm_pos10 09_gem_pos10 09_global_again 09_global_plain {other_losses()} {selections()}")
 RUNS = {
     "bazaar": f"{P1_FULL} {CONTROLS} {P1_CORE} {ABLATIONS} 06_single_shape 06_single_pants_length {P2_ITEMS} "
-              "09_global_20th_interval 09_global_12th 10_search_analysis 12_explore",
+              "09_global_20th_interval 09_global_12th 10_search_analysis 12_explore 07b_labels 07b_clutter 07b_alike",
     "fashion": f"{P1_FULL} {CONTROLS} {P1_MIDDLE} {P1_CORE} 02_bcnn_middle_core 03_sscnn_middle_core {ABLATIONS} "
                "06_single_neck 06_single_length",
     "grocery": f"{P1_FULL} {CONTROLS} 03_sscnn_template {P1_MIDDLE} 08_netvlad_unseen 08_netvlad_iconic "
