@@ -10,6 +10,7 @@ NUM_PROCESSES ?=
 PYTHON ?=
 YES ?=
 VERIFY ?=
+RETRAIN ?=
 
 # What must run is decided in Python: with these flags make would say, or mark as done, what is not so.
 ifneq ($(strip $(foreach flag,n t q,$(findstring $(flag),$(filter-out --%,$(firstword -$(MAKEFLAGS)))))),)
@@ -30,8 +31,10 @@ BESIDE = $(if $(findstring jobserver,$(MAKEFLAGS)),,$(if $(filter-out 1,$(JOBS))
 THREADS = $(if $(BESIDE),OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(( $(CORES) / $(JOBS) > 0 ? $(CORES) / $(JOBS) : 1 ))})
 
 export NUM_PROCESSES
-# VERIFY=1: files are read anew, whatever their size and date. Text is UTF-8, whatever the terminal's language.
+# VERIFY=1: files are read anew, whatever their size and date. RETRAIN=1: finished trainings are done again. Text is
+# UTF-8, whatever the terminal's language.
 export VERIFY
+export RETRAIN
 export PYTHONUTF8 := 1
 export STUDY_ROOT := $(CURDIR)
 export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -66,6 +69,7 @@ help: ## this list
 	@echo "  JOBS=$(JOBS)              runs at a time; on a CPU two, each on half of the cores"
 	@echo "  NUM_PROCESSES=2     processes of one training"
 	@echo "  VERIFY=1            status: read every file a run wrote, not those alone whose size or date changed"
+	@echo "  RETRAIN=1           reproduce: train again what the same code has trained from the same weights and images"
 	@echo "  ONLY=\"02 08\"        coursework, grade: these notebooks; ROSTER=file.csv: other numbers for each student"
 	@echo "  PYTHON=python       use this interpreter and its packages instead of .venv"
 	@echo "  STUDY_DATA, STUDY_WEIGHTS, STUDY_CACHE   folders instead of data/, weights/, cache/"

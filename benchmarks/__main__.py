@@ -3,7 +3,7 @@
 The other side is `ImageFolder` + `DataLoader` with per-image transforms: same pictures, network, batch size and
 augmentations (crop, mirror, deformation). Both are held against the machine's matrix product, the ceiling of any
 training step. MCR's other side is scikit-learn's multinomial regression on the same scores, at P1's size; search's are
-exact against approximate, an epoch from stored activations against the same epoch without them, and a plain loop.
+exact against approximate, and an epoch of learning by rank against the same epoch as one writes it first.
 """
 
 import argparse
@@ -132,12 +132,12 @@ def by_side(measured: dict[str, dict[str, float]], name: str) -> pd.DataFrame:
 
 
 def listed(spent: dict[str, float], form: str) -> str:
-    """Seconds by name, on one line."""
+    """Seconds or rates by name, on one line."""
     return ", ".join(f"{name} {value:{form}}" for name, value in spent.items())
 
 
 def print_learning(catalogue: Catalogue, protocol: SearchProtocol, device: torch.device) -> float:
-    """Print the seconds of an epoch of learning by rank; images per second that become features."""
+    """Print steps per second of learning by rank; images per second that become features."""
     train = protocol.splits["train"]
     queries = train.queries[:QUERIES]
     rows = np.union1d(queries, train.gallery)
@@ -153,8 +153,8 @@ def print_learning(catalogue: Catalogue, protocol: SearchProtocol, device: torch
     rate = spent.pop("describing")
     print(f"\nSqueezeNet at 192 px, pictures of {catalogue.name}: {rate:,.0f} images/s from pixels to 32,768 numbers, "
           f"so a million distractors take {10**6 / rate / 3600:,.1f} h")
-    print(f"an epoch of learning by rank, {len(queries)} queries and a gallery of {len(train.gallery):,}, seconds:",
-          listed(spent, ".1f"))
+    print(f"an epoch of learning by rank, {len(queries)} queries and a gallery of {len(train.gallery):,}; steps per "
+          f"second, four queries a step, mining included: {listed(spent, '.2f')}")
     return rate
 
 

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.measure import alone, peak_gib, timed
 from shoplens.data.images import ImageStore, normalise
-from shoplens.search.activations import extract
-from shoplens.search.losses import ranking_loss
+from shoplens.search.activations import Activations, extract, features_of
+from shoplens.search.losses import ambiguous_positive_terms, hard_negative_terms, ranking_loss
 from shoplens.search.mining import Memory, Mining, select
 from shoplens.search.nearest import Chunks, build_index, recall, search_exact, search_index
 from shoplens.search.query_batches import QueryBatches
@@ -95,8 +95,8 @@ def bench_mining(images: int = 5000, products: int = 200, dimensions: int = 1024
             select(query, positives, squared[positives], others, squared[others], positive_rank=20,
                    ambiguous_positives=10)
 
-    return {"ours": timed(lambda: mining.mine(np.arange(queries), features, Memory(), (0,)))[0],
-            "plain loop": timed(plain_loop)[0]}
+    return {"ours": timed(lambda: mining.mine(np.arange(queries), 2 - 2 * features[:queries] @ features.T, Memory(),
+                                              (0,)))[0], "plain loop": timed(plain_loop)[0]}
 
 
 class Recomputed:
@@ -116,26 +116,77 @@ class Recomputed:
                                .cpu().numpy() for part in parts])
 
 
+def stepping(model: torch.nn.Module, losses) -> int:
+    """Train a model on an iterable of functions, each of which computes a loss; how many there were."""
+    optimizer, count = torch.optim.SGD(model.parameters(), 1e-4), 0
+    model.train()
+    for loss in losses:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        count += 1
+    return count
+
+
+def plain_epoch(model: torch.nn.Module, maps, queries: np.ndarray, mining: Mining, interval: int) -> int:
+    """An epoch of learning by rank as one writes it first: features of the whole gallery kept from one mining to the
+    next, activations copied from where they lie, terms of the loss query by query. Steps taken."""
+    device, memory = next(model.parameters()).device, Memory()
+    order = np.random.default_rng((0, 0)).permutation(queries)
+
+    def losses():
+        for start in range(0, len(order), interval):
+            asked = order[start:start + interval]
+            features = features_of(model.eval(), maps, np.union1d(asked, mining.gallery))
+            found = mining.mine(asked, 2 - 2 * features[asked] @ features[mining.gallery].T, memory, (0, 0, start))
+            model.train()
+            for group in np.array_split(np.arange(len(found)), -(-len(found) // 4)):
+                yield lambda group=group, found=found: batch_loss([found[i] for i in group])
+
+    def batch_loss(mine):
+        rows = np.unique(np.concatenate([np.r_[c.query, c.positive, c.nearest_negative, c.hard_negatives,
+                                               c.ambiguous_positives] for c in mine]))
+        features, terms = model(torch.as_tensor(maps[rows]).to(device)), []
+        of = {row: features[place] for place, row in enumerate(rows)}
+        for c in mine:
+            terms += [hard_negative_terms(of[c.query], of[c.positive], of[n][None]) for n in c.hard_negatives]
+            terms += [ambiguous_positive_terms(of[c.query], of[p][None], of[c.nearest_negative])
+                      for p in c.ambiguous_positives]
+        terms = torch.cat([features.sum()[None] * 0, *terms])
+        return terms.sum() / (terms > 0).sum().clamp_min(1)
+
+    return stepping(model, losses())
+
+
+def our_epoch(model: torch.nn.Module, maps, queries: np.ndarray, mining: Mining, interval: int,
+              store: ImageStore) -> int:
+    """The same epoch as notebook 09 trains it. Steps taken."""
+    data = QueryBatches(model, maps, queries, mining, 4, store, interval)
+    device = next(model.parameters()).device
+    return stepping(model, ((lambda b=b: ranking_loss(model(b["activations"]), b["triplets"], b["ambiguous"],
+                                                      len(b["indices"]))[0]) for b in data.epoch(0, device)))
+
+
 def bench_epoch(frozen: torch.nn.Module, model: torch.nn.Module, store: ImageStore, items: np.ndarray,
-                queries: np.ndarray, gallery: np.ndarray, mean, std) -> dict[str, float]:
-    """Seconds of one epoch of learning by rank (extraction, mining and training; ten ambiguous positives) over
-    `queries`, from stored activations and through the whole network each time: the same epoch, triplet by triplet.
-    "describing": images per second from pixels to features.
+                queries: np.ndarray, gallery: np.ndarray, mean, std, interval: int = 32) -> dict[str, float]:
+    """Steps per second of one epoch of learning by rank (extraction, mining and training; ten ambiguous positives) over
+    `queries`, four a step: as notebook 09 trains, as one would write it first, and through the whole network each time;
+    the same epoch, triplet by triplet. "describing": images per second from pixels to features.
     """
     through, rows = Recomputed(frozen, store, mean, std), np.arange(len(store))
     mining = Mining(items, gallery, 1000, positive_rank=20, ambiguous_positives=10)
-
-    def epoch(maps):
-        own = copy.deepcopy(model)
-        optimizer = torch.optim.SGD(own.parameters(), 1e-4)
-        data = QueryBatches(own, maps, queries, mining, 4, store)
-        own.train()
-        for batch in data.epoch(0, next(own.parameters()).device):
-            optimizer.zero_grad()
-            ranking_loss(own(batch["activations"]), batch["candidates"])[0].backward()
-            optimizer.step()
-
+    model.to(memory_format=torch.channels_last)     # as `training.fit` has it
     storing, stored = timed(lambda: through[rows])
     describing, _ = timed(lambda: extract(model.eval(), stored, rows))
-    return {"describing": len(store) / (storing + describing), "stored activations": timed(lambda: epoch(stored))[0],
-            "whole network": timed(lambda: epoch(through))[0]}
+    device = next(model.parameters()).device
+    half = torch.from_numpy(stored).permute(0, 2, 3, 1).contiguous().half()
+    resident = Activations(half.to(device), rows)
+
+    def rate(epoch, *arguments):
+        spent, steps = timed(lambda: epoch(copy.deepcopy(model), *arguments))
+        return steps / spent
+
+    return {"describing": len(store) / (storing + describing),
+            "notebook 09": rate(our_epoch, resident, queries, mining, interval, store),
+            "as written first": rate(plain_epoch, stored, queries, mining, interval),
+            "whole network each time": rate(our_epoch, through, queries, mining, interval, store)}

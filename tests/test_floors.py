@@ -9,9 +9,9 @@ from shoplens import paths
 
 # From the ground up. Parts of one floor do not need each other; a part is a package of lib/shoplens, or a module
 # directly in it.
-FLOORS = (("paths", "errors", "syntax", "processes"), ("environment", "strict_yaml", "sealed"), ("data",), ("models",),
-          ("training",), ("statistics",), ("figures",), ("classification", "search"), ("study",), ("recorded",),
-          ("prepare_data", "report", "coursework"))
+FLOORS = (("paths", "errors", "syntax", "processes"), ("environment", "modules", "strict_yaml", "sealed"), ("data",),
+          ("models", "jobs"), ("checkpoints",), ("training",), ("statistics",), ("figures",),
+          ("classification", "search"), ("study",), ("recorded",), ("prepare_data", "report", "coursework"))
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 LIBRARY = paths.root() / "lib" / "shoplens"
 MODULES = sorted(file for file in LIBRARY.rglob("*.py") if file != LIBRARY / "__init__.py")

@@ -96,7 +96,7 @@ def _child(call: str, **variables: str) -> tuple[int, str, str]:
         stderr=subprocess.PIPE, start_new_session=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (library, tests)))} | variables)
     try:
-        output, errors = child.communicate(timeout=120)
+        output, errors = child.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)        # its own children too
         raise
@@ -132,18 +132,18 @@ def test_a_checkpoint_of_another_schedule_is_refused(tmp_path):
 
 
 def _two_processes(folder: str) -> None:
-    """Run in a process of its own, because children are forked. Prints "all well" at the end."""
+    """Run in a process of its own, which must outlive those it starts. Prints "all well" at the end."""
     folder = Path(folder)
     data = noise(batch_size=5, augmentation=Augmentation())     # batches of 5 and 4: shares of unlike size
     schedule = Schedule(epochs=2, learning_rate=0.05)
-    # Threads of the parent that a forked child does not have.
+    # Threads of the parent, which a child that was forked would not have.
     (torch.randn(800, 800, requires_grad=True) @ torch.randn(800, 800)).sum().backward()
 
-    def fit_with(processes: int, name: str, validate=None, step=None) -> tuple[nn.Module, list[float]]:
+    def fit_with(processes: int, name: str, validate=None) -> tuple[nn.Module, list[float]]:
         def noting(model, batch):
             with (folder / f"{name}.{os.getpid()}").open("a") as seen:
                 seen.write("".join(f"{row}\n" for row in batch["indices"].tolist()))
-            return (step or a_step)(model, batch)
+            return a_step(model, batch)
         model = plain_net()
         history = fit(model, noting, data, validate or ScriptedValidation(0.1, 0.2), schedule, folder / name,
                       num_processes=processes)
@@ -169,11 +169,6 @@ def _two_processes(folder: str) -> None:
         fit_with(2, "stopped", validate=Stops())
     resumed, _ = fit_with(2, "stopped", validate=ScriptedValidation(0.2))
     assert_same(resumed, both.state_dict(), atol=1e-6)
-
-    def broken(model, batch):
-        return model(batch["images"]).sum() * float("nan"), {}
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, batch 1"):
-        fit_with(2, "broken", step=broken)
     print("all well")
 
 
@@ -190,8 +185,6 @@ class Stops(ScriptedValidation):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    # Where the variable is set accelerate leaves the number of threads alone, and a forked child waits for ever
-    # for the threads its parent had.
     code, output, errors = _child(f"_two_processes({str(tmp_path)!r})", OMP_NUM_THREADS="2")
     assert code == 0, errors[-3000:]
     assert output.rstrip().endswith("all well")
@@ -212,9 +205,9 @@ def test_processes_of_a_killed_training_end_with_it(tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, env=os.environ | {
                                   "PYTHONPATH": os.pathsep.join(map(str, (library, tests))), "OMP_NUM_THREADS": "2"})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (tmp_path / "training").exists():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "no process has begun to train"
         time.sleep(0.1)
     parent.kill()
     parent.wait()

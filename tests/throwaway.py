@@ -13,8 +13,8 @@ import yaml
 from shoplens.study.plan import load_study
 
 REPOSITORY = Path(__file__).parents[1]
-MODULES = ("__init__.py", "environment.py", "errors.py", "paths.py", "processes.py", "sealed.py", "strict_yaml.py",
-           "syntax.py")
+MODULES = ("__init__.py", "environment.py", "errors.py", "modules.py", "paths.py", "processes.py", "sealed.py",
+           "strict_yaml.py", "syntax.py")
 REPORT = """
 import sys
 from shoplens.paths import results_dir

@@ -1,11 +1,9 @@
-"""One training loop for every model of the study: SGD, step schedule, best epoch by validation, resumable."""
+"""One training loop for every model of the study: SGD, a rate that falls, best epoch by validation, resumable."""
 
 import copy
-import hashlib
-import io
 import math
 import os
-import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,32 +13,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator, notebook_launcher
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import extract_model_from_parallel, set_seed
 from torch import Tensor, nn
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+from shoplens import checkpoints, jobs
+from shoplens.checkpoints import TrainingError
 from shoplens.data.images import Batches
-from shoplens.paths import require_space
-from shoplens.processes import end_with
-from shoplens.sealed import file_hash
 
 Step = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 Validate = Callable[[nn.Module], dict[str, float]]
+WARM_UP = 0.3       # share of a "one-cycle" schedule in which the rate rises
 CHECK_EVERY = 20    # batches between two looks at the losses: each look waits for the device
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says where it stopped and what to change."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to train. The learning rate is multiplied by `decay` after each epoch number in `decay_after` (1-based).
+    """How to train.
 
-    select: the validation score that decides the best epoch, higher is better; ties go to the earlier epoch.
-    precision: "no" (float32), "bf16" or "fp16". momentum and weight_decay are P1 §4.2's.
+    shape: how the learning rate goes. "steps": multiplied by `decay` after each epoch number in `decay_after`, from 1,
+    as in P1 §4.2. "one-cycle": up to `learning_rate` in the first 3/10 of all steps, then down along a cosine to next
+    to nothing (Smith and Topin, 2018). select: the validation score that decides the best epoch, higher is better; ties
+    go to the earlier epoch. precision: "no" (float32), "bf16" or "fp16". momentum and weight_decay are P1 §4.2's;
+    nesterov: look ahead along the momentum.
     """
 
     epochs: int
@@ -52,30 +48,43 @@ class Schedule:
     precision: str = "no"
     seed: int = 0
     select: str = "macc"
+    shape: str = "steps"
+    nesterov: bool = False
 
     def __post_init__(self):
         if self.epochs < 1 or self.learning_rate <= 0:
             raise ValueError(f"training needs an epoch and a positive rate: EPOCHS is {self.epochs}, LEARNING_RATE "
                              f"{self.learning_rate}")
+        if self.shape not in ("steps", "one-cycle"):
+            raise ValueError(f"the rate goes in 'steps' or as 'one-cycle', got {self.shape!r}")
 
-    def rate_factor(self, epoch: int) -> float:
-        """Factor on the learning rate in `epoch` (0-based)."""
-        return self.decay ** sum(epoch >= after for after in self.decay_after)
+    def rate_factor(self, time: float) -> float:
+        """Factor on the learning rate, `time` epochs after the start."""
+        if self.shape == "steps":
+            return self.decay ** sum(time >= after for after in self.decay_after)
+        done = time / self.epochs
+        rising = done < WARM_UP
+        part = done / WARM_UP if rising else (done - WARM_UP) / (1 - WARM_UP)
+        start, end = (1 / 25, 1) if rising else (1, 1e-4)
+        return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
 def pick_device() -> torch.device:
-    """CUDA or Apple's GPU where there is one, else the CPU."""
+    """CUDA or Apple's GPU where there is one, else the CPU. On CUDA the arithmetic is chosen here: float32 is float32
+    (no TF32), and deterministic algorithms are taken wherever there are some, so that a seed means something."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
 def pick_precision(asked: str = "auto") -> str:
-    """"auto" is "bf16" where the device multiplies bfloat16 in hardware (GPUs since Ampere, CPUs with AMX), else "no"
-    (float32); any other value stays."""
+    """"auto" is "bf16" on GPUs that multiply bfloat16 in hardware (since Ampere), else "no" (float32): on CPUs no
+    number may depend on the processor's model. Any other value stays."""
     if asked != "auto":
         return asked
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "no"
-    return "bf16" if pick_device().type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16") else "no"
+    return "bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
 
 
 def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedule: Schedule, checkpoint: Path, *,
@@ -85,72 +94,62 @@ def fit(model: nn.Module, step: Step, data: Batches, validate: Validate, schedul
     step(model, batch) → loss (mean over the batch, scalar), logs (name → scalar). validate(model) → name → number,
     called after each epoch with the model in eval mode, in the first process only. checkpoint: a folder; the state
     after each epoch, that of `data` included, is written there as one file by atomic rename, and a later call goes on
-    from it; one that is not as it was written is set aside, and the training starts anew. groups(model,
+    from it; one that is not as it was written is set aside, and the training starts anew. Under the runner a training
+    that was finished before, of the same weights, images, functions and library, is not done again. groups(model,
     rate) → SGD parameter groups (default: all parameters at the schedule's rate). num_processes: processes that share
     each batch; 0 = what the variable NUM_PROCESSES says, else 1.
     Returns one row per epoch: epoch, loss, learning_rate, seconds, images_per_second, logs, validation, best.
     Raises TrainingError for a loss that is not finite, for lack of memory, and for a checkpoint of another schedule.
     """
-    file = Path(checkpoint) / "last.pt"
-    if file.exists() and _read(file) is None:
-        os.replace(file, file.with_suffix(".broken"))
-        print(f"{file} is not as it was written: set aside as last.broken; the training starts anew", flush=True)
-    num_processes = num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
-    if num_processes > 1:
-        # Children are forked, so what a notebook defines needs no pickling; weights come back through the checkpoint.
-        if not torch.cuda.is_available():
-            os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    file, num_processes = Path(checkpoint) / "last.pt", num_processes or int(os.environ.get("NUM_PROCESSES") or 1)
+    work = (model, step, data, validate, schedule, groups)
+    before = checkpoints.done_before(work, num_processes)
+    state = before.state or _trained(*work, file, num_processes)
+    before.keep(state)
+    data.load_state_dict(state["data"])
+    model.load_state_dict(state["best_model"])
+    model.eval()
+    set_seed(schedule.seed)     # what is drawn next must not tell whether this was trained now or before
+    return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
+
+
+def _trained(model, step, data, validate, schedule, groups, file: Path, num_processes: int) -> dict:
+    """The state after the last epoch, trained from what the checkpoint holds."""
+    checkpoints.set_aside_broken(file)
+    if num_processes > 1:       # weights come back through the checkpoint
         try:
-            notebook_launcher(_train, (model, step, data, validate, schedule, file, groups),
-                              num_processes=num_processes, use_port=str(_free_port()))
-        except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-            raise TrainingError(f"process {rank} of {num_processes} failed: {reason}") from error
+            jobs.do("shoplens.training", (model, step, data, validate, schedule, file, groups), num_processes)
+        except jobs.ProcessFailed as error:
+            raise TrainingError(f"process {error.rank} of {num_processes} failed: {error}") from error
     else:
         try:
             _train(model, step, data, validate, schedule, file, groups)
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)     # the next fit may ask for another precision
             extract_model_from_parallel(model, keep_fp32_wrapper=False)     # takes the autocast off its forward
-    state = _read(file)
-    data.load_state_dict(state["data"])
-    model.load_state_dict(state["best_model"])
-    model.eval()
-    return pd.DataFrame(state["history"]).assign(best=lambda t: t["epoch"] == state["best_epoch"])
-
-
-def _free_port() -> int:
-    """A port of this machine that nobody listens on: two trainings at a time must not share one."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
+    return checkpoints.read(file)
 
 
 def _train(model, step, data, validate, schedule, file, groups) -> None:
     accelerator = Accelerator(mixed_precision=schedule.precision)
-    rank, world = accelerator.process_index, accelerator.num_processes
-    if world > 1:
-        end_with(os.getppid())
-    if world > 1 and accelerator.device.type == "cpu":
-        torch.set_num_threads(1)    # a forked child must not touch the parent's pool of threads
-    set_seed(schedule.seed)         # dropout
+    set_seed(schedule.seed, device_specific=True)       # dropout: each process draws its own
     model.to(accelerator.device, memory_format=torch.channels_last)
     rates = groups(model, schedule.learning_rate) if groups else [{"params": list(model.parameters())}]
-    optimizer = torch.optim.SGD(rates, schedule.learning_rate, schedule.momentum, weight_decay=schedule.weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.rate_factor)
-    state = _resume(file, schedule, model, optimizer, scheduler, accelerator.scaler, data)
+    optimizer = torch.optim.SGD(rates, schedule.learning_rate, schedule.momentum, weight_decay=schedule.weight_decay,
+                                nesterov=schedule.nesterov)
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    state = checkpoints.resume(file, _as_saved(schedule), model, optimizer, accelerator.scaler, data)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
 
     for epoch in range(len(state["history"]), schedule.epochs):
         started = time.perf_counter()
         with _memory_advice(data, epoch):
-            count, loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, epoch, rank, world)
+            count, loss, logs = _one_epoch(accelerator, wrapped, step, data, optimizer, schedule, epoch)
         seconds = time.perf_counter() - started
-        scheduler.step()
         if accelerator.is_main_process:
             model.eval()
-            with torch.no_grad(), _memory_advice(data, epoch):
+            with torch.no_grad(), _memory_advice(data, epoch), _as_in_test(model):
                 scores = {name: float(value) for name, value in validate(model).items()}
             if not math.isfinite(scores.get(schedule.select, math.nan)):
                 raise TrainingError(f"validation gave {scores}, no number {schedule.select!r} to select the epoch by")
@@ -161,19 +160,43 @@ def _train(model, step, data, validate, schedule, file, groups) -> None:
             if scores[schedule.select] > state["best_score"]:
                 state |= {"best_score": scores[schedule.select], "best_epoch": epoch + 1,
                           "best_model": copy.deepcopy(model.state_dict())}
-            _save(file, state, model, optimizer, scheduler, accelerator.scaler, data)
+            checkpoints.save(file, state, model, optimizer, accelerator.scaler, data)
             _report(row, scores, schedule.epochs, state["best_epoch"] == epoch + 1)
         accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
-def _one_epoch(accelerator, model, step, data, optimizer, epoch, rank,
-               world) -> tuple[float, float, dict[str, float]]:
+def _as_saved(schedule: Schedule) -> dict:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(schedule).items()}
+
+
+@contextmanager
+def _as_in_test(model: nn.Module) -> Iterator[None]:
+    """Without the mixed precision that accelerate lays around a model's forward: validation computes as the test."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
+
+
+def _set_rates(optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def _one_epoch(accelerator, model, step, data, optimizer, schedule, epoch) -> tuple[float, float, dict[str, float]]:
     """All batches of one epoch. Returns the number of images in all processes, and the mean loss and mean logs over
     them."""
     model.train()
     losses, logged, weights = [], [], []
-    for batch in data.epoch(epoch, accelerator.device, rank, world):
+    _set_rates(optimizer, schedule.rate_factor(epoch))
+    steps = len(data.plan(epoch)) if schedule.shape == "one-cycle" else 0
+    for number, batch in enumerate(data.epoch(epoch, accelerator.device, accelerator.process_index,
+                                              accelerator.num_processes)):
+        if steps:
+            _set_rates(optimizer, schedule.rate_factor(epoch + number / steps))
         with accelerator.autocast():
             loss, logs = step(model, batch)
         accelerator.backward(loss * batch["loss_scale"])
@@ -212,58 +235,6 @@ def _check_finite(losses: list[Tensor], epoch: int) -> None:
                             f"lower LEARNING_RATE, or look at that batch for a broken input")
 
 
-def _save(file: Path, state: dict, model, optimizer, scheduler, scaler, data) -> None:
-    whole = state | {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                     "scheduler": scheduler.state_dict(), "scaler": scaler.state_dict() if scaler else {},
-                     "random": torch.get_rng_state(), "random_cuda": torch.cuda.get_rng_state_all(),
-                     "data": data.state_dict()}
-    part = file.with_suffix(".part")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists():       # another like it
-        require_space(file.parent, file.stat().st_size, "a checkpoint")
-    try:
-        torch.save(whole, part)
-    except RuntimeError as error:       # what torch makes of a full disk, in its own words
-        part.unlink(missing_ok=True)
-        raise TrainingError(f"{file} could not be written: is the disk full? ({str(error).splitlines()[0]})") from error
-    seal = bytes.fromhex(file_hash(part))
-    with open(part, "ab") as opened:
-        opened.write(seal)
-    os.replace(part, file)
-
-
-def _read(file: Path) -> dict | None:
-    """What `_save` wrote, None where the file is not as it was written. Its last bytes are the hash of the others."""
-    whole = file.read_bytes()
-    content, seal = whole[:-32], whole[-32:]
-    if hashlib.sha256(content).digest() != seal:
-        return None
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _resume(file: Path, schedule: Schedule, model, optimizer, scheduler, scaler, data) -> dict:
-    """Load the state of an interrupted training into these objects; a fresh state where there is none."""
-    asked = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(schedule).items()}
-    if not file.exists():
-        return {"schedule": asked, "history": [], "best_score": -np.inf, "best_epoch": 0, "best_model": None}
-    state = _read(file)
-    if state["schedule"] != asked:
-        changed = [k for k in asked if state["schedule"].get(k) != asked[k]]
-        raise TrainingError(f"{file} holds a training with other {changed}: delete it, or put the parameters back")
-    model.load_state_dict(state.pop("model"))
-    optimizer.load_state_dict(state.pop("optimizer"))
-    scheduler.load_state_dict(state.pop("scheduler"))
-    data.load_state_dict(state.pop("data"))
-    if (scaling := state.pop("scaler")) and scaler:
-        scaler.load_state_dict(scaling)
-    torch.set_rng_state(state.pop("random"))
-    random_cuda = state.pop("random_cuda")
-    if torch.cuda.is_available() and random_cuda:
-        torch.cuda.set_rng_state_all(random_cuda)
-    print(f"resumed after epoch {len(state['history'])} of {schedule.epochs}", flush=True)
-    return state
-
-
 def _report(row: dict, scores: dict[str, float], epochs: int, best: bool) -> None:
     validation = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
     print(f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  {validation}  rate {row['learning_rate']:.1e}  "
@@ -287,3 +258,7 @@ def predict(function: Callable[[Tensor], Tensor | dict[str, Tensor]], data: Batc
 
 def _joined(parts: list[Tensor]) -> np.ndarray:
     return torch.cat(parts).float().cpu().numpy()
+
+
+if __name__ == "__main__":
+    jobs.worker(_train, Path(sys.argv[1]))

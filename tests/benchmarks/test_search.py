@@ -33,7 +33,7 @@ def test_mining_reports_both_sides():
     assert set(bench_mining(300, 20, 16, 5)) == {"ours", "plain loop"}
 
 
-def test_an_epoch_from_stored_activations_is_the_epoch_through_the_whole_network(monkeypatch):
+def test_all_ways_train_the_same_network(monkeypatch):
     rng = np.random.default_rng(0)
     store = ImageStore(rng.integers(0, 256, (70, 16, 16, 3), dtype=np.uint8), Path("unused"), "digest")
     frozen, trained = nn.Conv2d(3, 4, 3).eval(), []
@@ -47,12 +47,14 @@ def test_an_epoch_from_stored_activations_is_the_epoch_through_the_whole_network
 
     monkeypatch.setattr(search.copy, "deepcopy", remembered)
     mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
-    spent = bench_epoch(frozen, model, store, np.arange(70) % 7, np.arange(20), np.arange(70), mean, std)
-    assert set(spent) == {"describing", "stored activations", "whole network"}
-    stored, through = (one.state_dict() for one in trained)
-    for name, value in stored.items():
-        torch.testing.assert_close(value, through[name], rtol=1e-5, atol=1e-6)
-    assert not torch.equal(stored["block.weight"], model.state_dict()["block.weight"])
+    rates = bench_epoch(frozen, model, store, np.arange(70) % 7, np.arange(20), np.arange(70), mean, std, interval=8)
+    assert set(rates) == {"describing", "notebook 09", "as written first", "whole network each time"}
+    assert all(rate > 0 for rate in rates.values())
+    ours, plain, through = (one.state_dict() for one in trained)
+    for name, value in through.items():
+        torch.testing.assert_close(plain[name], value, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-4)       # from activations in half precision
+    assert not torch.equal(ours["block.weight"], model.state_dict()["block.weight"])
     one = frozen(normalise(store.images(np.array([3, 69])), mean, std)).detach().numpy()
     np.testing.assert_allclose(Recomputed(frozen, store, mean, std)[np.array([3, 69])], one, rtol=1e-5, atol=1e-6)
 

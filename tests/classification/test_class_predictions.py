@@ -53,7 +53,7 @@ def test_classes_are_the_earlier_networks_best(catalogue, pixels, scratch_root, 
         for name, module in model.private.items():
             module[-1].bias.sub_(centre[name])      # so that not all are of one class
         logits = {name: values.numpy() for name, values in model(images).items()}
-    parameters = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": SIZE,
+    parameters = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": SIZE, "STORE_SIZE": SIZE,
                   "ATTENTION": attention}
     assert open_run(monkeypatch, {"05_other": ["05_other"]}).inputs("05_bmtl_rl") == []
     run = open_run(monkeypatch, {"05_bmtl_rl": ["05_bmtl_rl-s2", "05_bmtl_rl-s4"]})
@@ -76,7 +76,7 @@ def test_a_multitask_network_is_the_one_that_was_saved(tmp_path, attention, bran
     backbone = attend(backbone, SIZE) if attention else backbone
     model = MultitaskClassifier(backbone, categories, attributes, branch)
     torch.save(model.state_dict(), tmp_path / "model.pt")
-    recipe = MultitaskRecipe("small_vgg", False, 0.25, SIZE, tmp_path / "model.pt", attention, ("root", "leaf"),
+    recipe = MultitaskRecipe("small_vgg", False, 0.25, SIZE, tmp_path / "model.pt", 0, attention, ("root", "leaf"),
                              ("shade", "size"), branch)
     built_on, restored = restore_multitask(recipe, categories, attributes)
     assert_same(restored, model.state_dict())

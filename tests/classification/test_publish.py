@@ -85,15 +85,22 @@ def test_images_are_recorded_by_digest_size_and_split(opened, scratch_root):
 
 
 def test_a_network_is_kept_with_its_training_and_its_scores(opened, scratch_root, rng):
-    model, history = plain_net(), pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25], "best": [False, True]})
-    kept = Scores("leaf", {"test": np.array([4, 2])}, {"test": rng.normal(size=(2, 5))}, {"neck": np.ones((2, 3))})
-    save_network(opened("staging"), model, history, kept)
+    model, history = plain_net(), pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25], "macc": [0.5, 0.75],
+                                                "learning_rate": 0.1, "best": [False, True]})
+    rows = {"val": np.arange(4), "test": np.array([4, 2])}
+    kept = Scores("leaf", rows, {"test": rng.normal(size=(2, 5))}, {"neck": np.ones((2, 3))})
+    run = opened("staging")
+    doubts = save_network(run, model, history, kept)
+    run.finish()
+    assert doubts == ["2 epochs are too few to see a plateau"]
+    assert json.loads((scratch_root / "staging" / "finished.json").read_text())["provenance"]["doubts"] == doubts
     folder = scratch_root / "staging" / "artefacts"
     assert {file.name for file in folder.iterdir()} == {"model.pt", "history.csv", "scores.npz"}
     weights = torch.load(folder / "model.pt", weights_only=True)
     assert list(weights) == list(model.state_dict())
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
-    assert (folder / "history.csv").read_text() == "epoch,loss,best\n1,0.5,False\n2,0.25,True\n"
+    assert (folder / "history.csv").read_text().splitlines() == [
+        "epoch,loss,macc,learning_rate,best", "1,0.5,0.5,0.1,False", "2,0.25,0.75,0.1,True"]
     back = Scores.load(folder / "scores.npz")
     np.testing.assert_array_equal(back.values["test"], kept.values["test"].astype(np.float32))
     assert list(back.attributes) == ["neck"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pictures import picture, picture_files
 
-from shoplens.data.images import Augmentation, Batches, ImageStore, normalise, open_store, warp
+from shoplens.data.images import Augmentation, Batches, ImageStore, normalise, open_store, relight, resize, warp
 
 # --- augmentation -------------------------------------------------------------------------------------------------
 
@@ -21,13 +21,14 @@ def pictures() -> torch.Tensor:
 
 
 def test_identity_parameters_give_the_picture_back(pictures):
-    theta = Augmentation(crop=1, mirror=0, deform=0).draw(6, (0, 0, 0))
+    theta, light = Augmentation(crop=1, aspect=1, mirror=0, turn=0).draw(6, (0, 0, 0))
     torch.testing.assert_close(theta, torch.eye(2, 3).expand(6, 2, 3))
+    assert torch.equal(light, torch.ones(6, 2))
     torch.testing.assert_close(warp(pictures, theta), pictures, atol=1e-5, rtol=0)
 
 
 def test_mirror_is_a_left_right_flip(pictures):
-    theta = Augmentation(crop=1, mirror=1, deform=0).draw(6, (0, 0, 0))
+    theta, _ = Augmentation(crop=1, aspect=1, mirror=1, turn=0).draw(6, (0, 0, 0))
     torch.testing.assert_close(warp(pictures, theta), pictures.flip(-1), atol=1e-5, rtol=0)
 
 
@@ -42,7 +43,7 @@ def test_crop_is_the_hand_cut_window_enlarged(pictures):
 
 
 def test_drawn_maps_sample_where_a_loop_says(pictures):
-    theta = Augmentation(crop=0.6, mirror=0.5, deform=0.2).draw(6, (3, 1, 4))
+    theta, _ = Augmentation(crop=0.4, aspect=1.3, mirror=0.5, turn=0.2).draw(6, (3, 1, 4))
     warped, size = warp(pictures, theta), 16
     for n, row, column in ((0, 3, 5), (1, 8, 8), (4, 12, 2), (5, 6, 14)):
         x, y = (2 * column + 1) / size - 1, (2 * row + 1) / size - 1
@@ -56,32 +57,60 @@ def test_drawn_maps_sample_where_a_loop_says(pictures):
         torch.testing.assert_close(warped[n, :, row, column].double(), expected, atol=1e-4, rtol=0)
 
 
-def test_window_stays_inside_and_has_the_size_asked_for():
-    theta = Augmentation(crop=0.7, mirror=0.5, deform=0).draw(3000, (1,)).numpy()
+def test_window_stays_inside_and_has_the_size_and_shape_asked_for():
+    theta = Augmentation(crop=0.4, aspect=1.5, mirror=0.5, turn=0).draw(3000, (1,))[0].numpy()
     corners = np.array([[x, y, 1] for x in (-1, 1) for y in (-1, 1)])
     reached = theta @ corners.T
     assert np.abs(reached).max() <= 1 + 1e-6
     assert np.abs(reached).max() > 0.99      # and it does come close to the border
-    across, down = np.abs(theta[:, 0, 0]), theta[:, 1, 1]
-    np.testing.assert_allclose(across, down, atol=1e-6)
     assert (theta[:, [0, 1], [1, 0]] == 0).all()
-    assert across.min() == pytest.approx(0.7, abs=0.005)
-    assert across.max() == pytest.approx(1.0, abs=0.005)
-    assert across.mean() == pytest.approx(0.85, abs=0.01)
+    across, down = np.abs(theta[:, 0, 0]).astype(float), theta[:, 1, 1].astype(float)
+    inside = (across < 1) & (down < 1)      # where the picture's edge cut nothing off
+    area, ratio = (across * down)[inside], np.log(across / down)[inside]
+    assert area.min() == pytest.approx(0.4, abs=0.005)
+    assert area.max() < 1
+    for sign in (1, -1):
+        assert (sign * ratio).max() == pytest.approx(np.log(1.5), abs=0.01)
 
 
 def test_share_of_mirrored_pictures_and_size_of_deformation():
-    theta = Augmentation(crop=1, mirror=0.3, deform=0.2).draw(4000, (2,)).double()
+    theta = Augmentation(crop=1, aspect=1, mirror=0.3, turn=0.2).draw(4000, (2,))[0].double()
     mirrored = torch.det(theta[:, :, :2]) < 0
     assert mirrored.double().mean() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 4000) ** 0.5)
-    stretch = (theta[:, 0, 0].abs() / theta[:, 1, 1]).log().abs()
-    assert 0.19 < stretch.max() <= 0.2 + 1e-6
-    # A horizontal edge turns by the rotation (seen through the stretch), a vertical one leans by the shear.
+    # A horizontal edge turns by the rotation, a vertical one leans by the shear.
     turn = (theta[:, 1, 0] / theta[:, 0, 0]).atan().abs()
     lean = (theta[:, 0, 1] / theta[:, 0, 0].abs()).abs()
     for angle in (turn, lean):
         assert 0.18 < angle.max() < 0.25
         assert angle.median() > 0.05
+
+
+def test_a_crop_comes_out_at_the_size_asked_for(pictures):
+    """P1 §4.2: cut first, then resize. The middle half of 16 pixels at 8 is those 8 pixels."""
+    theta = torch.tensor([[0.5, 0, 0], [0, 0.5, 0]]).expand(6, 2, 3)
+    torch.testing.assert_close(warp(pictures, theta, 8), pictures[:, :, 4:12, 4:12], atol=1e-5, rtol=0)
+
+
+def test_light_by_hand(pictures):
+    images, light = pictures * 255, torch.tensor([[1.2, 0.7], [0.8, 1.3], [1, 1], [2, 2], [0.5, 1], [1, 0.5]])
+    lit = relight(images, light)
+    for n, (brightness, contrast) in enumerate(light.tolist()):
+        mean = images[n].double().mean()
+        expected = ((images[n].double() - mean) * contrast + mean) * brightness
+        torch.testing.assert_close(lit[n].double(), expected.clamp(0, 255), atol=1e-3, rtol=0)
+
+
+def test_drawn_light_covers_what_was_asked_for():
+    _, light = Augmentation(light=0.3).draw(4000, (5,))
+    assert light.amin(0).tolist() == pytest.approx([0.7, 0.7], abs=0.005)
+    assert light.amax(0).tolist() == pytest.approx([1.3, 1.3], abs=0.005)
+
+
+def test_resizing_averages_what_goes_into_a_pixel(pictures):
+    assert resize(pictures, 16) is pictures
+    halved = F.interpolate(torch.ones(1, 1, 16, 16).cumsum(3), (8, 8), mode="bilinear", antialias=True)
+    torch.testing.assert_close(resize(torch.ones(1, 1, 16, 16).cumsum(3), 8), halved)
+    assert resize(pictures, 8).mean().item() == pytest.approx(pictures.mean().item(), rel=0.01)
 
 
 def test_normalise_follows_the_formula():
@@ -177,7 +206,7 @@ def _by_row(batches, epoch, **shard) -> dict[int, torch.Tensor]:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_augmentation_does_not_depend_on_how_work_is_shared(store, world):
-    batches = _batches(store, augmentation=Augmentation(0.5, 0.5, 0.2))
+    batches = _batches(store, augmentation=Augmentation(crop=0.3, aspect=1.2, turn=0.2, light=0.2))
     alone = _by_row(batches, 4)
     for rank in range(world):
         for row, image in _by_row(batches, 4, rank=rank, world=world).items():
@@ -185,7 +214,7 @@ def test_augmentation_does_not_depend_on_how_work_is_shared(store, world):
 
 
 def test_augmentation_is_new_each_epoch_and_each_batch(store):
-    augmentation = Augmentation(0.5, 0.5, 0.2)
+    augmentation = Augmentation(crop=0.3, aspect=1.2, turn=0.2, light=0.2)
     batches = _batches(store, augmentation=augmentation)
     first, again, next_epoch = (_by_row(batches, epoch) for epoch in (0, 0, 1))
     assert all(torch.equal(first[row], again[row]) for row in first)
@@ -213,6 +242,26 @@ def test_batches_survive_pickling(store):
     batches = pickle.loads(pickle.dumps(_batches(store, augmentation=Augmentation())))
     for one, other in zip(_batches(store, augmentation=Augmentation()).epoch(3), batches.epoch(3), strict=True):
         assert torch.equal(one["images"], other["images"])
+
+
+def test_larger_pictures_are_brought_to_size_and_crops_are_cut_from_them(store):
+    plain, augmented = (_batches(store, size=6, augmentation=each) for each in (None, Augmentation()))
+    whole = normalise(resize(store.images(np.arange(5)).float(), 6), plain.mean, plain.std)
+    torch.testing.assert_close(next(augmented.epoch(None))["images"], whole)
+    batch = next(augmented.epoch(0))
+    theta, light = augmented.augmentation.draw(5, (0, 0, 0))
+    cut = relight(warp(store.images(batch["indices"].numpy()).float(), theta, 6), light)
+    torch.testing.assert_close(batch["images"], normalise(cut, plain.mean, plain.std))
+
+
+def test_an_epoch_of_so_many_steps_goes_on_where_the_last_one_stopped(store):
+    """23 images in batches of 5 make passes of 5 batches: epochs of 3, 3, 3, 3 and 3 steps are three passes."""
+    passes, epochs = _batches(store), _batches(store, steps=3)
+    in_passes = [rows.tolist() for number in range(3) for rows in passes.plan(number)]
+    in_epochs = [rows.tolist() for epoch in range(5) for rows in epochs.plan(epoch)]
+    assert in_epochs == in_passes
+    assert [len(_batches(store, steps=12).plan(epoch)) for epoch in (0, 1)] == [12, 12]
+    assert [rows.tolist() for rows in epochs.plan(None)] == [rows.tolist() for rows in passes.plan(None)]
 
 
 def test_batches_refuse_what_cannot_work(store):

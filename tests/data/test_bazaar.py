@@ -1,14 +1,16 @@
 """The procedural catalogue: what it promises of its pictures, its labels and its splits."""
 
 import colorsys
+import io
 import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from shoplens.data.drawing import stream
-from shoplens.data.drawing.compose import draw
+from shoplens.data.drawing.compose import Causes, draw
 from shoplens.data.drawing.items import make_item, number_of
 from shoplens.data.drawing.stream import distractor, distractors
 from shoplens.data.drawing.taxonomy import LEAVES, STATES, leaf_counts
@@ -214,9 +216,9 @@ def test_states_a_leaf_does_not_have_are_refused():
 def test_distractors_stream_in_any_range_and_are_no_catalogue_items(small):
     first = list(itertools.islice(distractors(10**9, start=3, size=32), 4))
     assert [each.item for each in first] == [f"d{number:08d}" for number in range(3, 7)]
-    np.testing.assert_array_equal(first[2].image, distractor(5, size=32).image)
-    assert first[0].image.shape == (32, 32, 3)
-    assert first[0].image.dtype == np.uint8
+    assert first[2].file == distractor(5, size=32).file
+    with Image.open(io.BytesIO(first[0].file)) as image:
+        assert (image.format, image.size, image.mode) == ("JPEG", (32, 32), "RGB")
     assert not {each.item for each in first} & set(small.images["item"])
     shapes = {make_item(0, kind, 5).knobs.tobytes() for kind in ("catalogue", "search", "distractor")}
     assert len(shapes) == 3
@@ -227,7 +229,15 @@ def test_distractors_from_two_workers_are_those_of_one(monkeypatch):
     pooled = list(distractors(13, size=32, workers=2))
     assert [each.item for each in pooled] == [f"d{number:08d}" for number in range(13)]
     for number in (0, 12):
-        np.testing.assert_array_equal(pooled[number].image, distractor(number, size=32).image)
+        assert pooled[number].file == distractor(number, size=32).file
+
+
+def test_a_distractor_is_kept_as_the_catalogues_pictures_are(small, tmp_path):
+    """The same tables of quantisation and the same subsampling: nothing but what is shown tells them apart."""
+    (tmp_path / "stranger.jpg").write_bytes(distractor(0, size=32).file)
+    with Image.open(tmp_path / "stranger.jpg") as stranger, Image.open(small.files()[0]) as known:
+        assert stranger.quantization == known.quantization
+        assert [part[1:3] for part in stranger.layer] == [part[1:3] for part in known.layer]
 
 
 def test_drawing_code_is_what_the_code_does(tmp_path, monkeypatch):
@@ -245,3 +255,69 @@ def test_drawing_code_is_what_the_code_does(tmp_path, monkeypatch):
     assert code("In pixels.", "Number of pixels.") == as_it_was
     assert code("How wide.", "Width of a shape.") == as_it_was
     assert code("size / 3", "size / 4") != as_it_was
+
+
+# --- causes -------------------------------------------------------------------------------------------------------
+
+
+def test_more_labels_hold_all_the_fewer_ones_and_change_no_picture(small, monkeypatch):
+    """Nested shares, so that a dose changes nothing else; pictures are drawn once."""
+    monkeypatch.setattr(bazaar, "draw_all", None)       # nothing may be drawn
+    tables = [bazaar.prepare(**SMALL, workers=1, labelled=share).images for share in (0.1, 0.3, 0.8, 1.0)]
+    assert bazaar.prepare(**SMALL, workers=1, labelled=0.0).attributes == {}
+    for attribute in STATES:
+        counts = [table[attribute].notna().sum() for table in tables]
+        assert counts == sorted(counts)
+        applies = tables[-1][attribute].notna()
+        assert counts[1] / applies.sum() == pytest.approx(0.3, abs=0.15)
+        for fewer, more in zip(tables, tables[1:], strict=False):
+            known = fewer[attribute].notna()
+            assert fewer.loc[known, attribute].tolist() == more.loc[known, attribute].tolist()
+    assert all(table["path"].equals(small.images["path"]) for table in tables)
+    assert tables[-1]["colour"].notna().all()      # every product has a colour
+
+
+def test_clutter_adds_to_what_is_not_the_product():
+    """Pictures differ off the product, and the more the more clutter there is; without any, ground alone is left."""
+    def drawn(clutter):
+        return [draw(plain("tote", i), domain, 0, 64, Causes(clutter=clutter)) for i in range(6)
+                for domain in ("shop", "consumer")]
+
+    def edges(pictures):
+        """Mean step between neighbouring pixels off the product."""
+        found = []
+        for each in pictures:
+            grey = np.asarray(each.image.convert("L"), float)
+            off = np.asarray(each.mask) == 0
+            step = np.abs(np.diff(grey, axis=1))
+            found.append(step[off[:, 1:] & off[:, :-1]].mean())
+        return np.mean(found)
+
+    amounts = [edges(drawn(clutter)) for clutter in (0.0, 1.0, 4.0)]
+    assert amounts == sorted(amounts)
+    assert amounts[2] > 1.2 * amounts[0]
+
+
+def test_close_pictures_cut_the_outline():
+    """alike = 1: products reach the border of nearly every picture; at 0 few do."""
+    def cut(alike):
+        boxes = [draw(plain("tote", i), domain, 0, 48, Causes(alike=alike)).box for i in range(12)
+                 for domain in ("shop", "consumer")]
+        return np.mean([min(box[:2]) == 0 or max(box[2:]) == 1 for box in boxes])
+
+    assert cut(0.0) < 0.4
+    assert cut(1.0) > 0.8
+
+
+def test_causes_as_usual_change_no_picture():
+    item = make_item(0, "catalogue", number_of("tote", 3))
+    for domain in ("shop", "consumer"):
+        assert draw(item, domain, 1, 48).image.tobytes() == draw(item, domain, 1, 48, Causes(1.0, 0.0)).image.tobytes()
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"labelled": 1.5}, "labelled must be a share"), ({"alike": -0.1}, "alike must be a share"),
+    ({"clutter": -1.0}, "clutter must be at least 0")])
+def test_causes_that_mean_nothing_are_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        bazaar.prepare(**SMALL, **given)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pictures import picture, picture_files, stores
 from PIL import Image
 
@@ -235,3 +236,14 @@ def test_killed_while_decoding_leaves_no_store(scratch_root):
 def _environment(**extra) -> dict[str, str]:
     library = str(Path(images.__file__).parents[2])
     return os.environ | {"PYTHONPATH": os.pathsep.join([library, os.environ.get("PYTHONPATH", "")])} | extra
+
+
+def test_a_store_of_some_rows_holds_no_others(scratch_root):
+    files = picture_files(scratch_root / "in", count=6)
+    whole, some = open_store(files, 16), open_store(files, 16, rows=np.array([4, 1, 4]))
+    assert (len(some), some.array.shape[0]) == (2, 2)
+    np.testing.assert_array_equal(some.pictures(np.array([4, 4, 1])), whole.array[[4, 4, 1]])
+    assert torch.equal(some.images(np.array([1])), whole.images(np.array([1])))
+    with pytest.raises(KeyError, match=r"no image of rows \[0 5\]"):
+        some.pictures(np.array([0, 1, 5]))
+    assert open_store(files, 16, rows=np.array([1, 4])).folder == some.folder

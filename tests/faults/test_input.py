@@ -17,9 +17,10 @@ from shoplens.data.catalogue import CatalogueError
 from shoplens.data.images import ImageError, open_store
 from shoplens.data.sources.fetch import DataError
 from shoplens.figures import charts
-from shoplens.figures.classification_charts import root_heatmap, weight_heatmaps
-from shoplens.models import backbones
-from shoplens.models.backbones import WeightsError, load_backbone
+from shoplens.figures.classification_charts import root_bars, weight_heatmaps
+from shoplens.models import weights
+from shoplens.models.backbones import load_backbone
+from shoplens.models.weights import WeightsError
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def test_a_label_is_drawn_as_it_is(label):
                charts.confusion_excerpt(np.array([0, 1, 1]), np.array([1, 1, 0]), [label, "b"]),
                charts.contact_sheet(np.zeros((2, 8, 8, 3), np.uint8), [label, "b"]),
                charts.attention_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.random.rand(1, 2, 2), [label]),
-               root_heatmap(pd.DataFrame({"root": [label, "r"], "variant": ["bCNN"] * 2, "value": [0.5, 0.4]})),
+               root_bars(pd.DataFrame({"root": [label, "r"], "variant": ["bCNN"] * 2, "value": [0.5, 0.4], "low": 0.3,
+                                       "high": 0.6, "n": 9})),
                weight_heatmaps(np.ones((2, 2)), np.ones((2, 2)), np.eye(2, dtype=bool), (1, 1), (label, "leaf"))]
     for figure in figures:
         figure.canvas.draw()
@@ -120,7 +122,7 @@ def test_weights_that_are_damaged_are_named(scratch_root, monkeypatch):
 
 
 def test_one_flipped_byte_of_the_weights_is_seen(study_weights, scratch_root, monkeypatch):
-    for name in backbones.SHA256:
+    for name in weights.SHA256:
         content = bytearray((study_weights / name).read_bytes())
         content[-100] ^= 1
         (scratch_root / name).write_bytes(content)

@@ -1,7 +1,9 @@
 """Requests and study.yml that cannot be meant: one line each, before anything runs."""
 
+import shutil
+
 import pytest
-from throwaway import Throwaway
+from throwaway import PARAMETERS, REPOSITORY, Throwaway
 
 from shoplens.errors import StudyError
 from shoplens.study import execute
@@ -140,3 +142,20 @@ def refused(toy, said: str) -> None:
         assert len(lines) == 1, lines
         assert said in lines[0]
         assert not (toy.root / "results").exists()
+
+
+def test_weights_are_looked_for_before_anything_is_made(toy):
+    """A damaged file, as a missing one would be downloaded where there is a network."""
+    package = toy.root / "lib" / "shoplens" / "models"
+    package.mkdir()
+    for name in ("__init__.py", "weights.py"):
+        shutil.copy(REPOSITORY / "lib" / "shoplens" / "models" / name, package)
+    (toy.root / "weights").mkdir()
+    (toy.root / "weights" / "squeezenet1_1.safetensors").write_text("half a file")
+    parameters = f'{PARAMETERS}\nBACKBONE = "squeezenet1_1"\nPRETRAINED = True'
+    toy.run("n", "print(BACKBONE, PRETRAINED, EPOCHS, RATE)", *WRITE, notebook={"parameters": parameters}, inputs=["a"])
+    toy.save()
+    answer = toy.make("reproduce", "PROFILE=smoke")
+    assert answer.returncode == 2, answer.stderr
+    assert "squeezenet1_1.safetensors is damaged" in answer.stderr.splitlines()[0]
+    assert not (toy.root / "results").exists()

@@ -122,16 +122,17 @@ def test_a_variant_that_one_subset_lacks_leaves_a_gap():
     assert {y for line in core.get_lines()[:-1] for y in line.get_ydata()} == {0, 2}
 
 
-def test_root_heatmap_tells_every_score_and_the_mean_over_roots():
-    scores = {"shoes": (0.5, 0.6), "bags": (0.9, 0.7)}
-    by_root = pd.DataFrame([{"root": root, "variant": variant, "value": value, "n": 5}
-                            for root, values in scores.items()
+def test_root_bars_show_every_score_with_its_interval():
+    scores = {"shoes": (0.5, 0.6), "bags $5": (0.9, 0.7)}
+    by_root = pd.DataFrame([{"root": root, "variant": variant, "value": value, "low": value - 0.1, "high": value + 0.05,
+                             "n": 5} for root, values in scores.items()
                             for variant, value in zip(("bCNN", "aCNN"), values, strict=True)])
-    figure = plots.root_heatmap(by_root)
+    figure = plots.root_bars(by_root)
     figure.canvas.draw()
-    axis = figure.axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["shoes", "bags", "mean over roots"]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["bCNN", "aCNN"]
-    assert [text.get_text() for text in axis.texts] == ["50.0", "60.0", "90.0", "70.0", "70.0", "65.0"]
-    gains = axis.collections[0].get_array().reshape(3, 2)
-    np.testing.assert_allclose(gains, [[0, 10], [0, -20], [0, -5]], atol=1e-9)
+    for axis, values in zip(figure.axes, scores.values(), strict=True):
+        np.testing.assert_allclose([bar.get_height() for bar in axis.patches], 100 * np.array(values))
+        [segments] = [line.get_segments() for line in axis.collections]
+        np.testing.assert_allclose([[low, high] for (_, low), (_, high) in segments],
+                                   [[100 * (v - 0.1), 100 * (v + 0.05)] for v in values])
+    assert [axis.get_title() for axis in figure.axes] == ["shoes (5 images)", r"bags \$5 (5 images)"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["bCNN", "aCNN"]

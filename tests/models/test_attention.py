@@ -5,16 +5,15 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-from shoplens.models.attention import GAUSSIAN, SMALL, AttendedTrunk, SpatialAttention, attend
+from shoplens.models.attention import GAUSSIAN, NEUTRAL, AttendedTrunk, SpatialAttention, attend, centre_prior
 from shoplens.models.backbones import load_backbone
 from shoplens.models.flat import FlatClassifier
 
 
 def test_equals_a_loop_over_images_and_places():
     torch.manual_seed(0)
-    attention, maps = SpatialAttention(5), torch.randn(3, 5, 4, 6)
+    attention, maps = SpatialAttention(5, std=GAUSSIAN), torch.randn(3, 5, 4, 6)
     weight, bias = attention.score.weight.flatten().tolist(), attention.score.bias.item()
     attended = attention(maps)
     for b in range(3):
@@ -43,13 +42,13 @@ def test_one_map_for_all_channels_strictly_between_zero_and_one():
 
 def test_gradient_by_finite_differences():
     torch.manual_seed(0)
-    attention = SpatialAttention(3).double()
+    attention = SpatialAttention(3, std=GAUSSIAN).double()
     assert torch.autograd.gradcheck(attention, torch.randn(2, 3, 2, 2, dtype=torch.double, requires_grad=True))
 
 
 @pytest.mark.parametrize("fill", [0.0, 1e4, -1e4])
 def test_an_empty_or_extreme_map_gives_no_nan(fill):
-    attention = SpatialAttention(4)
+    attention = SpatialAttention(4, std=GAUSSIAN)
     maps = torch.full((2, 4, 3, 3), fill, requires_grad=True)
     attention(maps).sum().backward()
     assert torch.isfinite(maps.grad).all()
@@ -58,25 +57,25 @@ def test_an_empty_or_extreme_map_gives_no_nan(fill):
         assert torch.equal(attention.weights(maps), torch.full((2, 1, 3, 3), 0.5))
 
 
-def test_the_papers_initialisation_saturates_and_the_small_one_does_not():
-    """512 channels of unit size: scores have standard deviation √512 ≈ 22.6 at std 1, 0.23 at std 0.01."""
+@pytest.mark.parametrize("size", [1.0, 100.0])
+def test_the_papers_initialisation_saturates_and_the_neutral_one_does_not(size):
+    """512 channels of unit size: scores have standard deviation √512 ≈ 22.6 at std 1; all are 0 at std 0."""
     torch.manual_seed(0)
-    maps = torch.randn(8, 512, 7, 7)
+    maps = size * torch.randn(8, 512, 7, 7)
 
     def saturated(std):
         weights = SpatialAttention(512, std=std).weights(maps)
         return ((weights < 0.05) | (weights > 0.95)).float().mean().item()
 
     assert saturated(GAUSSIAN) > 0.7
-    assert saturated(SMALL) == 0
+    assert saturated(NEUTRAL) == 0
 
 
 @pytest.mark.parametrize("place", ["pool5", "conv5", "pool4"])
 def test_half_open_attention_is_half_the_map_at_each_place(place):
     """With all scores 0 every weight is ½: the rest of the trunk must see exactly half the plain map there."""
     trunk = load_backbone("small_vgg", False, width=0.25).trunk.eval()
-    attended = AttendedTrunk(copy.deepcopy(trunk), place=place, image_size=64).eval()
-    nn.init.zeros_(attended.attention.score.weight)
+    attended = AttendedTrunk(copy.deepcopy(trunk), place=place, image_size=64, std=NEUTRAL).eval()
     images, cut = torch.randn(2, 3, 64, 64), {"pool5": 16, "conv5": 15, "pool4": 12}[place]
     expected = trunk[cut:](0.5 * trunk[:cut](images))
     torch.testing.assert_close(attended(images), expected)
@@ -97,13 +96,13 @@ def test_vgg16_template_has_the_size_of_pool5():
 
 @pytest.mark.parametrize("arguments", [{"reading": "other"}, {"reading": "template"}, {"size": (2, 2)}])
 def test_contradicting_arguments_are_refused(arguments):
-    with pytest.raises(ValueError, match="reading is"):
+    with pytest.raises(ValueError, match="reading is one of"):
         SpatialAttention(4, **arguments)
 
 
 def test_a_flat_classifier_with_attention_learns_its_weights():
     backbone = load_backbone("small_vgg", False, width=0.25)
-    backbone.trunk = AttendedTrunk(backbone.trunk, std=SMALL, image_size=48)
+    backbone.trunk = AttendedTrunk(backbone.trunk, std=NEUTRAL, image_size=48)
     model = FlatClassifier(backbone, 3)
     model(torch.randn(4, 3, 48, 48)).square().sum().backward()
     assert model.trunk.attention.score.weight.grad.abs().sum() > 0
@@ -133,5 +132,11 @@ def test_attend_passes_its_options_on():
     # Behind conv5 a picture of 64 pixels is a map of 8×8; of spread 0 all its weights start at a half.
     assert _size(attended.trunk) == plain + 8 * 8
     assert torch.equal(attended.trunk.attention_map(torch.randn(2, 3, 64, 64)), torch.full((2, 1, 8, 8), 0.5))
-    dynamic = attend(load_backbone("small_vgg", False, width=0.25), 64, std=0.0).trunk.attention.score
-    assert not dynamic.weight.any()
+    dynamic = attend(load_backbone("small_vgg", False, width=0.25), 64, std=GAUSSIAN).trunk.attention.score
+    assert dynamic.weight.std() > 0.5
+
+
+def test_the_centre_reading_weighs_places_by_the_prior_and_learns_nothing():
+    attention, maps = SpatialAttention(4, reading="centre"), torch.randn(3, 4, 6, 5)
+    torch.testing.assert_close(attention(maps), maps * centre_prior(6, 5))
+    assert not list(attention.parameters())

@@ -3,6 +3,7 @@
 import hashlib
 import urllib.error
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -11,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shoplens.data.images import decode, normalise
-from shoplens.models import backbones
-from shoplens.models.backbones import HALF, IMAGENET_MEAN, IMAGENET_STD, WeightsError, load_backbone
+from shoplens.models.attention import attend
+from shoplens.models.backbones import HALF, IMAGENET_MEAN, IMAGENET_STD, load_backbone
 from shoplens.models.flat import FlatClassifier, parameter_groups
+from shoplens.models.weights import WeightsError
 
 
 def _count(*modules: nn.Module) -> int:
@@ -82,8 +84,8 @@ def test_squeezenet_has_the_map_the_papers_count_on():
 
 
 def test_vgg16_is_cut_as_p1_section_3_4_says(monkeypatch):
-    made, create = [], timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda *a, **k: made.append(create(*a, **k)) or made[-1])
+    made, create = [], torchvision.models.vgg16
+    monkeypatch.setattr(torchvision.models, "vgg16", lambda: made.append(create()) or made[-1])
     backbone = load_backbone("vgg16", False)
     one, other = backbone.make_private(1000), backbone.make_private(1000)
 
@@ -109,9 +111,23 @@ def test_vgg16_is_cut_as_p1_section_3_4_says(monkeypatch):
         assert pool5.shape == (1, 512, 7, 7)
         features = backbone.public_tail.eval()(pool5)
         assert features.shape == (1, 4096)
-        # timm's own way through the same layers up to fc7.
-        torch.testing.assert_close(one.eval()[:2](features), made[0].eval().forward_head(pool5), atol=1e-4, rtol=1e-4)
+        # torchvision's own way through the same layers up to fc7.
+        fc7_by_torchvision = made[0].eval().classifier[:5](pool5.flatten(1))
+        torch.testing.assert_close(one.eval()[:2](features), fc7_by_torchvision, atol=1e-4, rtol=1e-4)
     assert (backbone.channels, backbone.features) == (512, 4096)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenetv3_small_050"])
+def test_layers_in_the_places_of_fc6_and_fc7_pass_on_what_they_get(name):
+    """Without pretrained weights of their own they must not spoil the trunk's: private logits are fc8's of the average
+    over places, cut at zero."""
+    backbone = load_backbone(name, False)
+    private = backbone.make_private(7)
+    with torch.no_grad():
+        mapped = backbone.trunk.eval()(torch.randn(2, 3, 96, 96))
+        pooled = mapped.mean((2, 3)).relu()
+        torch.testing.assert_close(backbone.public_tail(mapped), pooled)
+        torch.testing.assert_close(private.eval()(pooled), private[-1](pooled))
 
 
 def test_any_convolutional_timm_model_by_name():
@@ -147,7 +163,7 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.setenv("STUDY_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "urlopen", fail)
-    monkeypatch.setattr(backbones, "hf_hub_download", fail)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     return tmp_path
 
 
@@ -180,7 +196,7 @@ def test_weights_of_a_timm_model_from_the_hub_and_from_a_file(no_network, monkey
     net = timm.create_model("mobilenetv3_small_050", num_classes=1000)
     asked, file = [], no_network / "model.safetensors"
     save_file(net.state_dict(), file)
-    monkeypatch.setattr(backbones, "hf_hub_download", lambda *a: asked.append(a) or str(file))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a: asked.append(a) or str(file))
     from_hub = load_backbone("mobilenetv3_small_050", True)
     assert asked == [("timm/mobilenetv3_small_050.lamb_in1k", "model.safetensors")]
     _assert_holds(from_hub.trunk.net, net.state_dict())
@@ -234,7 +250,7 @@ def test_imagenet_labels_of_real_photographs(study_weights, study_data, monkeypa
         if name == "squeezenet1_1":     # its classifier is a convolution, averaged afterwards
             scores = nn.functional.conv2d(mapped, state["classifier.1.weight"], state["classifier.1.bias"])
             return scores.relu().mean((2, 3))
-        return backbone.public_tail(mapped) @ state["classifier.weight"].T + state["classifier.bias"]
+        return mapped.mean((2, 3)) @ state["classifier.weight"].T + state["classifier.bias"]
 
     right = logits(photos, backbone.mean, backbone.std)
     assert (right.topk(5).indices == labels[:, None]).any(dim=1).sum() >= 8
@@ -272,3 +288,16 @@ def test_parameter_groups_hold_every_parameter_once_at_its_rate():
     rate = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert rate[id(parameter)] == pytest.approx(0.1 if name.startswith("private.") else 0.01), name
+
+
+def test_layers_without_pretrained_weights_learn_at_the_new_rate():
+    """VGG-16's fc6 and fc7 are old; where no weights reach a layer in their places, and in attention, it is new."""
+    def fresh(backbone) -> set[str]:
+        model = FlatClassifier(attend(backbone, 96), 6)
+        _, new = parameter_groups(model, 0.01, new_factor=10)
+        known = {id(p) for p in new["params"]}
+        return {name.rpartition(".")[0] for name, p in model.named_parameters() if id(p) in known}
+
+    attention = "trunk.attention.score"
+    assert fresh(load_backbone("vgg16", False)) == {"private.3", attention}
+    assert fresh(load_backbone("squeezenet1_1", False)) == {"public_tail.2", "private.0", "private.3", attention}

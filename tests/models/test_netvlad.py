@@ -394,3 +394,22 @@ def test_a_descriptor_is_its_head_upon_its_block():
     model, activations = Descriptor(block, head).eval(), _maps(2, 32, 6, 6)
     torch.testing.assert_close(model(activations), head(block(activations.clone())))
     assert model(activations).shape == (2, 3 * 64)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batch_norm_that_is_frozen_normalises_in_training_as_in_mining(frozen):
+    _, block = cut_trunk(load_backbone("small_vgg", False, width=0.25).trunk)
+    torch.manual_seed(0)
+    norm = next(layer for layer in block if isinstance(layer, nn.BatchNorm2d))
+    nn.init.uniform_(norm.running_mean)
+    model, activations = Descriptor(block, _net("v1", None, _start(channels=64)), frozen), _maps(6, 32, 6, 6)
+    before = norm.running_mean.clone()
+    features = model.train()(activations.clone())
+    assert model.training
+    assert model.head.training
+    assert torch.equal(norm.running_mean, before) == frozen
+    assert norm.weight.requires_grad
+    if frozen:
+        torch.testing.assert_close(features, model.eval()(activations.clone()))
+    features.square().sum().backward()
+    assert (norm.weight.grad is not None)

@@ -10,7 +10,8 @@ from shoplens.data.catalogue import Catalogue
 from shoplens.recorded.networks import multitask_recipe
 from shoplens.recorded.trunks import trunk_recipe
 
-KNOWN = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 32, "ATTENTION": True}
+KNOWN = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 32, "STORE_SIZE": 40,
+         "ATTENTION": True}
 OF_START = KNOWN | {"TRUNK_FROM": "02_bcnn", "LAST_RELU": False}
 
 
@@ -108,4 +109,4 @@ def test_a_multitask_network_has_the_tasks_it_was_trained_for(catalogue, scratch
     publish(run, "06_toy-s2", {"parameters": KNOWN | more}, {})
     weights = run.results / "artefacts" / "06_toy-s2" / "model.pt"
     assert multitask_recipe(run, "06_toy-s2", catalogue) == MultitaskRecipe(
-        "small_vgg", False, 0.25, 32, weights, True, layers, attributes, branch)
+        "small_vgg", False, 0.25, 32, weights, 40, True, layers, attributes, branch)

@@ -155,7 +155,8 @@ def test_multitask_networks_are_asked_as_they_were_trained(catalogue, scratch_ro
     backbone = attend(backbone, 16) if attention else backbone
     sizes = {"kind": 2, "thing": 2} if branch is None else {"thing": 2}
     model = MultitaskClassifier(backbone, sizes, {"shade": 2} if branch else None, branch or "two_layer").eval()
-    parameters = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 16, "ATTENTION": attention}
+    parameters = {"BACKBONE": "small_vgg", "PRETRAINED": False, "WIDTH": 0.25, "IMAGE_SIZE": 16, "STORE_SIZE": 16,
+                  "ATTENTION": attention}
     parameters |= {"ATTRIBUTES": [], "BRANCH": branch} if branch else {}
     run = open_run(monkeypatch, {name: [name]})
     publish(run, name, {"parameters": parameters}, model.state_dict())

@@ -2,11 +2,16 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from shoplens.search.losses import ambiguous_positive_terms, distance, hard_negative_terms, ranking_loss
+from shoplens.search.losses import (
+    all_distances,
+    ambiguous_positive_terms,
+    distance,
+    hard_negative_terms,
+    ranking_loss,
+)
 
 
 def _apart(features, a: int, b: int, squared: bool) -> float:
@@ -65,10 +70,12 @@ def test_the_gradient_of_a_plain_distance_to_itself_is_finite():
 # --- the loss of a batch ------------------------------------------------------------------------------------------
 
 
-def _candidates(*sets) -> list[dict]:
-    """(query, positive, hard negatives, nearest negative, ambiguous positives), as positions."""
-    return [{"query": q, "positive": p, "hard_negatives": np.array(hard, int), "nearest_negative": n,
-             "ambiguous_positives": np.array(ambiguous, int)} for q, p, hard, n, ambiguous in sets]
+def _triplets(*sets) -> tuple[torch.Tensor, torch.Tensor]:
+    """(query, positive, hard negatives, nearest negative, ambiguous positives), as positions → all triplets, and which
+    of them are Eq. 4's."""
+    found = [((q, p, n), False) for q, p, hard, _, _ in sets for n in hard]
+    found += [((q, p, n), True) for q, _, _, n, ambiguous in sets for p in ambiguous]
+    return torch.tensor([t for t, _ in found]).reshape(-1, 3).long(), torch.tensor([eq4 for _, eq4 in found]).bool()
 
 
 def _unit_rows(count=8) -> torch.Tensor:
@@ -77,31 +84,56 @@ def _unit_rows(count=8) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("squared", [True, False])
+def test_all_distances_are_those_of_pairs(squared):
+    features = _unit_rows()
+    far = all_distances(features, squared).detach()
+    for a in range(8):
+        for b in range(8):
+            if a != b:
+                assert far[a, b].item() == pytest.approx(_apart(features.tolist(), a, b, squared))
+    coarse = features.detach().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(all_distances(coarse, squared) + torch.eye(8), far.float() + torch.eye(8),
+                                   rtol=0, atol=2e-3 if not squared else 1e-5)
+
+
+@pytest.mark.parametrize("squared", [True, False])
 def test_the_loss_of_a_batch_equals_a_loop(squared):
     features = _unit_rows()
     sets = [(0, 1, [2, 3, 4], 2, [1, 5]), (6, 7, [], 3, [7]), (5, 0, [1, 2], 1, [])]
 
     def apart(a, b):
-        total = sum((x - y)**2 for x, y in zip(features[a].tolist(), features[b].tolist(), strict=True))
-        return total if squared else math.sqrt(total)
+        return _apart(features.tolist(), a, b, squared)
 
     eq3 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, p, hard, _, _ in sets for n in hard)
     eq4 = sum(max(0.0, apart(q, p) + 0.4 - apart(q, n)) for q, _, _, n, ambiguous in sets for p in ambiguous)
     violating = sum(apart(q, p) + 0.4 > apart(q, n) for q, p, hard, _, _ in sets for n in hard)
     violating += sum(apart(q, p) + 0.4 > apart(q, n) for q, _, _, n, ambiguous in sets for p in ambiguous)
     assert 0 < violating < 8
-    loss, logs = ranking_loss(features, _candidates(*sets), 0.4, squared)
+    loss, logs = ranking_loss(features, *_triplets(*sets), 3, 0.4, squared)
     assert loss.item() == pytest.approx((eq3 + eq4) / violating)
     assert {name: value.item() for name, value in logs.items()} == pytest.approx(
         {"triplets": 8 / 3, "violating": violating / 8, "negative_loss": eq3 / violating,
          "positive_loss": eq4 / violating}, rel=1e-6)
     assert min(eq3, eq4) > 0
-    assert torch.autograd.gradcheck(lambda f: ranking_loss(f, _candidates(*sets), 0.4, squared)[0], features)
+    assert torch.autograd.gradcheck(lambda f: ranking_loss(f, *_triplets(*sets), 3, 0.4, squared)[0], features)
+
+
+def test_the_loss_of_a_batch_is_made_of_the_terms_of_its_queries():
+    """Values and gradients: query by query, as a reader would write it, and from one matrix product."""
+    features, sets = _unit_rows(), [(0, 1, [2, 3, 4], 2, [1, 5]), (6, 7, [3], 3, [7, 5])]
+    terms = [term for q, p, hard, n, ambiguous in sets for term in (
+        hard_negative_terms(features[q], features[p], features[hard], 0.4),
+        ambiguous_positive_terms(features[q], features[ambiguous], features[n], 0.4))]
+    by_query = torch.cat(terms).sum() / (torch.cat(terms) > 0).sum()
+    at_once = ranking_loss(features, *_triplets(*sets), 2, 0.4)[0]
+    torch.testing.assert_close(at_once, by_query)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, features)[0] for loss in (at_once, by_query)))
 
 
 def test_a_batch_without_a_triplet_costs_nothing():
     features = _unit_rows()
-    loss, logs = ranking_loss(features, _candidates((0, 1, [], 2, []), (3, 4, [], 5, [])))
+    loss, logs = ranking_loss(features, *_triplets((0, 1, [], 2, []), (3, 4, [], 5, [])), 2)
     loss.backward()
     assert loss.item() == 0
     assert not features.grad.any()

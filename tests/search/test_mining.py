@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from shoplens.search.mining import Candidates, Memory, Mining, refreshes, select
+from shoplens.search.mining import Candidates, Memory, Mining, refreshes, select, triplets_of
 
 # --- one query ----------------------------------------------------------------------------------------------------
 
@@ -110,6 +110,12 @@ def _mining(**changes) -> Mining:
                                       "ambiguous_positives": 3} | changes))
 
 
+def _mine(mining, queries, features, memory, seed) -> list[Candidates]:
+    """Mined from the distances of these features."""
+    squared = np.square(features[queries][:, None] - features[mining.gallery]).sum(axis=-1)
+    return mining.mine(queries, squared, memory, seed)
+
+
 def _apart(features, a: int, b: int, squared: bool) -> float:
     total = sum((float(x) - float(y))**2 for x, y in zip(features[a], features[b], strict=True))
     return total if squared else math.sqrt(total)
@@ -117,7 +123,7 @@ def _apart(features, a: int, b: int, squared: bool) -> float:
 
 def _sample(query: int, seed, features, **changes) -> list[int]:
     """All negatives that were looked at: with a margin nobody meets and no limit, all are hard."""
-    mined = _mining(margin=100.0, hard_negatives=1000, **changes).mine(np.array([query]), features, Memory(), seed)
+    mined = _mine(_mining(margin=100.0, hard_negatives=1000, **changes), np.array([query]), features, Memory(), seed)
     return sorted(mined[0].hard_negatives.tolist())
 
 
@@ -126,7 +132,7 @@ def _sample(query: int, seed, features, **changes) -> list[int]:
 def test_mining_equals_a_plain_loop_over_queries(squared, sampled):
     features = _features()
     mining = _mining(sampled=sampled, squared=squared)
-    mined = mining.mine(QUERIES, features, Memory(), (3, 1))
+    mined = _mine(mining, QUERIES, features, Memory(), (3, 1))
     assert len(mined) == len(QUERIES)
     for query, candidates in zip(QUERIES.tolist(), mined, strict=True):
         positives = [row for row in GALLERY.tolist() if ITEMS[row] == ITEMS[query] and row != query]
@@ -148,13 +154,13 @@ def test_plain_and_squared_distances_have_different_violators():
     features = np.array([[1, 0], at(0.36), at(0.485)], np.float32)
     for squared, hard in ((True, []), (False, [2])):
         mining = Mining(np.array([0, 0, 1]), np.array([1, 2]), squared=squared)
-        assert mining.mine(np.array([0]), features, Memory(), (0,))[0].hard_negatives.tolist() == hard
+        assert _mine(mining, np.array([0]), features, Memory(), (0,))[0].hard_negatives.tolist() == hard
 
 
 def test_a_query_is_never_its_own_positive():
     features = _features()
     mining = _mining(positive_rank=1, ambiguous_positives=100, margin=4.0)
-    for candidates in mining.mine(QUERIES, features, Memory(), (0,)):
+    for candidates in _mine(mining, QUERIES, features, Memory(), (0,)):
         assert candidates.query not in (candidates.positive, *candidates.ambiguous_positives.tolist())
         assert {ITEMS[candidates.positive], *ITEMS[candidates.ambiguous_positives]} == {ITEMS[candidates.query]}
         assert ITEMS[candidates.query] not in ITEMS[candidates.hard_negatives]
@@ -181,15 +187,23 @@ def test_the_sample_depends_on_the_seed_and_the_query_alone():
     assert _sample(query, (1, 2), features) != _sample(twin, (1, 2), features)
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 42])
-def test_neither_chunk_nor_company_matters(chunk):
+def test_company_does_not_matter():
     features, mining = _features(), _mining()
-    whole = mining.mine(QUERIES, features, Memory(), (1,))
-    for ours, theirs in zip(mining.mine(QUERIES, features, Memory(), (1,), chunk=chunk), whole, strict=True):
+    whole = _mine(mining, QUERIES, features, Memory(), (1,))
+    for ours, theirs in zip(_mine(mining, QUERIES[::-3], features, Memory(), (1,)), whole[::-3], strict=True):
         _assert_same(ours, theirs)
-    for ours, theirs in zip(mining.mine(QUERIES[::-3], features, Memory(), (1,), chunk=chunk), whole[::-3],
-                            strict=True):
-        _assert_same(ours, theirs)
+
+
+def test_triplets_are_the_terms_of_both_equations():
+    """Query 7 of two hard negatives and two ambiguous positives, query 8 of none, query 9 of one ambiguous positive."""
+    found = [Candidates(7, 1, np.array([21, 22]), 21, np.array([1, 3]), 1),
+             Candidates(8, 2, np.array([], int), 23, np.array([], int), 1),
+             Candidates(9, 4, np.array([], int), 24, np.array([5]), 1)]
+    triplets, ambiguous = triplets_of(found)
+    assert list(zip(triplets.tolist(), ambiguous.tolist(), strict=True)) == [
+        ([7, 1, 21], False), ([7, 1, 22], False), ([7, 1, 21], True), ([7, 3, 21], True), ([9, 5, 24], True)]
+    triplets, ambiguous = triplets_of(found[1:2])
+    assert (triplets.shape, ambiguous.shape) == ((0, 3), (0,))
 
 
 def test_hard_negatives_are_looked_at_again_though_they_are_not_drawn():
@@ -197,12 +211,12 @@ def test_hard_negatives_are_looked_at_again_though_they_are_not_drawn():
     items, features = np.arange(102), np.tile(np.float32([0, 1]), (102, 1))
     items[1], features[[0, 1, 7]] = 0, [1, 0]
     mining = Mining(items, np.arange(1, 102), sampled=2)
-    forgetful = [mining.mine(np.array([0]), features, Memory(), (seed,))[0].hard_negatives for seed in range(20)]
+    forgetful = [_mine(mining, np.array([0]), features, Memory(), (seed,))[0].hard_negatives for seed in range(20)]
     lucky = [seed for seed, hard in enumerate(forgetful) if len(hard)]
     assert len(lucky) < 20
     memory = Memory({0: np.array([7, 55, 1, 9999])})        # also one that is far, one of the same product, and nobody
     for seed in range(20):
-        candidates = mining.mine(np.array([0]), features, memory, (seed,))[0]
+        candidates = _mine(mining, np.array([0]), features, memory, (seed,))[0]
         assert candidates.hard_negatives.tolist() == [7]
         assert candidates.nearest_negative == 7
         assert memory.recall(0).tolist() == [7]
@@ -211,11 +225,11 @@ def test_hard_negatives_are_looked_at_again_though_they_are_not_drawn():
 
 def test_memory_survives_new_features_and_lets_go_of_what_no_longer_violates():
     mining, memory, everyone = _mining(), Memory(), _mining(sampled=1000, margin=100.0, hard_negatives=1000)
-    before = mining.mine(QUERIES, _features(), memory, (0, 0))
+    before = _mine(mining, QUERIES, _features(), memory, (0, 0))
     features = _features(seed=5)
-    after = mining.mine(QUERIES, features, memory, (0, 1))
+    after = _mine(mining, QUERIES, features, memory, (0, 1))
     kept = dropped = 0
-    for first, then, whole in zip(before, after, everyone.mine(QUERIES, features, Memory(), (0,)), strict=True):
+    for first, then, whole in zip(before, after, _mine(everyone, QUERIES, features, Memory(), (0,)), strict=True):
         assert memory.recall(first.query).tolist() == then.hard_negatives.tolist()
         ranking, drawn = whole.hard_negatives.tolist(), _sample(first.query, (0, 1), features)
         limit = _apart(features, first.query, then.positive, True) + 0.1

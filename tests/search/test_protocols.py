@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import training_protocol
 from shoplens.data import registry
 from shoplens.data.catalogue import SPLITS, Catalogue, CatalogueError
-from shoplens.search.protocols import PROTOCOLS, build_protocol
+from shoplens.search.protocols import PROTOCOLS, SearchProtocol, SearchSplit, build_protocol, sample_queries
 
 SPLITTING = ("unseen", "iconic")
 PRODUCTS = 20
@@ -274,3 +274,20 @@ def test_the_81_groceries(study_data, scratch_root):
 def test_the_benchmark_learns_by_a_protocol_the_catalogue_can_serve(table, name):
     protocol = training_protocol(_catalogue(table))
     assert (protocol and protocol.name) == name
+
+
+def test_a_sample_of_queries_is_the_same_for_everyone_and_leaves_the_rest_whole():
+    split = SearchSplit(np.arange(0, 40), np.arange(20, 70))
+    splits = {"train": split, "test": SearchSplit(np.arange(5), split.gallery)}
+    whole = SearchProtocol("known", np.arange(70) // 7, splits)
+    few = sample_queries(whole, "train", 12)
+    queries = few.splits["train"].queries
+    assert len(set(queries)) == 12
+    assert queries.tolist() == sorted(queries)
+    assert set(queries) < set(split.queries)
+    assert few.splits["train"].gallery is split.gallery
+    assert few.splits["test"] is whole.splits["test"]
+    assert few.products("train").tolist() == [row // 7 for row in queries]
+    np.testing.assert_array_equal(sample_queries(whole, "train", 12).splits["train"].queries, queries)
+    assert (sample_queries(whole, "train", 12, seed=1).splits["train"].queries != queries).any()
+    assert sample_queries(whole, "train", 99).splits["train"].queries.tolist() == split.queries.tolist()

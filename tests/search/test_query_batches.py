@@ -1,6 +1,7 @@
 """Epochs of mined queries, their memory and how processes share them."""
 
 import copy
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from torch import nn
 
 from shoplens.data.images import ImageStore
 from shoplens.models.netvlad import Descriptor, NetVLAD, NetVLADInit
+from shoplens.search.activations import FeaturesOnDemand
 from shoplens.search.losses import ranking_loss
 from shoplens.search.mining import Memory, Mining
-from shoplens.search.query_batches import QueryBatches
+from shoplens.search.protocols import SearchProtocol, SearchSplit
+from shoplens.search.query_batches import QueryBatches, memory_bill
+from shoplens.search.scoring import score
 from shoplens.training import Schedule, fit
 
 ITEMS = np.repeat(np.arange(12), 6)
@@ -49,17 +53,24 @@ def _batches(model=None, **changes) -> QueryBatches:
 
 
 def _rows_of(batch: dict) -> list[tuple]:
-    """Row numbers behind each query's positions, recognised by the activations themselves."""
+    """Row numbers behind each query's triplets, recognised by the activations themselves: of each query, in the order
+    asked, its triplets of Eq. 3 and of Eq. 4."""
     row_of = {maps.tobytes(): row for row, maps in enumerate(_maps())}
-    rows = [row_of[maps.tobytes()] for maps in batch["activations"].numpy()]
+    rows = [row_of[maps.contiguous().numpy().tobytes()] for maps in batch["activations"]]
     assert len(set(rows)) == len(rows)
-    return [(rows[c["query"]], rows[c["positive"]], [rows[i] for i in c["hard_negatives"]],
-             rows[c["nearest_negative"]], [rows[i] for i in c["ambiguous_positives"]]) for c in batch["candidates"]]
+    assert batch["labels"].tolist() == ITEMS[rows].tolist()
+    triplets = [[tuple(rows[i] for i in triplet) for triplet, eq4 in zip(batch["triplets"], batch["ambiguous"],
+                                                                       strict=True) if eq4 == kind] for kind in (0, 1)]
+    return [(query, *([t for t in kind if t[0] == query] for kind in triplets)) for query in batch["indices"].tolist()]
 
 
 def _plain(mined) -> list[tuple]:
-    return [(c.query, c.positive, c.hard_negatives.tolist(), c.nearest_negative, c.ambiguous_positives.tolist())
-            for c in mined]
+    return [(c.query, [(c.query, c.positive, n) for n in c.hard_negatives.tolist()],
+             [(c.query, p, c.nearest_negative) for p in c.ambiguous_positives.tolist()]) for c in mined]
+
+
+def _squared(features, queries) -> np.ndarray:
+    return ((features[queries][:, None] - features[GALLERY])**2).sum(-1)
 
 
 def _all_rows(batches: QueryBatches, epoch: int, *share) -> list[tuple]:
@@ -77,7 +88,7 @@ def test_an_epoch_asks_every_query_once():
     for epoch in (0, 1, 0):
         batches = list(_batches().epoch(epoch))
         assert max(len(batch["indices"]) for batch in batches) == 5
-        assert all(len(batch["indices"]) == len(batch["candidates"]) and batch["loss_scale"] == 1 for batch in batches)
+        assert all(batch["loss_scale"] == 1 for batch in batches)
         orders.append(torch.cat([batch["indices"] for batch in batches]).tolist())
         assert sorted(orders[-1]) == QUERIES.tolist()
     assert orders[0] == orders[2] != orders[1]
@@ -99,12 +110,11 @@ def test_fewer_queries_an_epoch_are_drawn_anew_but_for_the_watched():
 def test_means_of_an_epoch_are_over_the_queries_it_asked(tmp_path):
     """A bound on queries an epoch changes no mean: by hand over the batches of the same epoch, weights untouched."""
     hand = list(_batches(queries_per_epoch=13, seed=0).epoch(0))
-    model = _model().eval()
-    expected = sum(len(b["indices"]) * float(ranking_loss(model(b["activations"]), b["candidates"])[1]["triplets"])
-                   for b in hand) / 13
+    expected = sum(len(b["triplets"]) for b in hand) / 13
     data = _batches(queries_per_epoch=13)
     schedule = Schedule(1, 1e-12, (), precision="no", select="map")
-    history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["candidates"]), data,
+    history = fit(data.model, lambda m, b: ranking_loss(m(b["activations"]), b["triplets"], b["ambiguous"],
+                                                        len(b["indices"])), data,
                   lambda m: {"map": 0.5}, schedule, tmp_path / "checkpoint")
     means = history.iloc[0]
     assert means["triplets"] == pytest.approx(expected, rel=1e-6)
@@ -116,11 +126,12 @@ def test_positions_stand_for_the_rows_that_were_mined():
     batches = _batches(interval=1000, seed=4)
     drawn = list(batches.epoch(0))
     order = np.concatenate([batch["indices"].numpy() for batch in drawn])
-    mined = _mining().mine(order, _features(batches.model), Memory(), (4, 0, 0))
+    mined = _mining().mine(order, _squared(_features(batches.model), order), Memory(), (4, 0, 0))
     assert [one for batch in drawn for one in _rows_of(batch)] == _plain(mined)
     for batch in drawn:
-        assert [one[0] for one in _rows_of(batch)] == batch["indices"].tolist()
-        used = {row for query, p, hard, n, ambiguous in _rows_of(batch) for row in (query, p, *hard, n, *ambiguous)}
+        mine = [c for c in mined if c.query in batch["indices"]]
+        used = {row for c in mine for row in (c.query, c.positive, *c.hard_negatives, c.nearest_negative,
+                                              *c.ambiguous_positives)}
         assert len(batch["activations"]) == len(used)
     assert _plain(c for _, _, c in batches.mined_log) == _plain(mined)
 
@@ -143,8 +154,8 @@ def test_queries_after_a_refresh_are_mined_with_the_weights_of_that_moment():
     by_hand, with_the_first = [], []
     for start in starts:
         part = np.array(order[start:start + 10])
-        by_hand += _mining().mine(part, weights[start], memory, (0, 0, start))
-        with_the_first += _mining().mine(part, stale, Memory(), (0, 0, start))
+        by_hand += _mining().mine(part, _squared(weights[start], part), memory, (0, 0, start))
+        with_the_first += _mining().mine(part, _squared(stale, part), Memory(), (0, 0, start))
     assert _plain(c for _, _, c in batches.mined_log) == _plain(by_hand)
     assert _plain(by_hand)[:10] == _plain(with_the_first)[:10]
     assert _plain(by_hand)[10:] != _plain(with_the_first)[10:]
@@ -173,8 +184,8 @@ def test_memory_outlives_an_epoch():
     for epoch in range(3):
         asked = _all_rows(batches, epoch)
         order = np.array([one[0] for one in asked])
-        assert asked == _plain(_mining().mine(order, features, memory, (0, epoch, 0)))
-        forgetful += asked != _plain(_mining().mine(order, features, Memory(), (0, epoch, 0)))
+        assert asked == _plain(_mining().mine(order, _squared(features, order), memory, (0, epoch, 0)))
+        forgetful += asked != _plain(_mining().mine(order, _squared(features, order), Memory(), (0, epoch, 0)))
     assert forgetful == 2
     assert sorted(batches.state_dict()["memory"]) == [2, 3]     # of the last epoch, and for the next
 
@@ -233,3 +244,41 @@ def test_a_batch_that_cannot_be_shared_is_refused_by_every_process():
     for rank in range(3):
         with pytest.raises(ValueError, match="a batch of 2 cannot be shared by 3 processes"):
             list(_batches(batch_size=2).epoch(0, "cpu", rank, 3))
+
+
+# --- memory of the machine ----------------------------------------------------------------------------------------
+
+
+class Wide(nn.Module):
+    """8,000 numbers of unit length from 36."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(36, 8000)
+
+    def forward(self, maps):
+        return nn.functional.normalize(self.layer(maps.flatten(1)), dim=1)
+
+
+@pytest.mark.parametrize("job", ["mining", "scoring"])
+def test_the_bill_is_what_is_held(job):
+    """At the peak, as numpy counts what it holds (torch's own batches, 64 at a time, are not on the bill)."""
+    rng, count = np.random.default_rng(0), 3000
+    maps, items = rng.normal(size=(count, 4, 3, 3)).astype(np.float32), rng.integers(0, 300, count)
+    split = SearchSplit(np.arange(400), np.arange(500, count))
+    model = Wide().eval()
+    bill = memory_bill(8000, mined=300, trained=count, scored=400, searched=2500)
+    if job == "mining":
+        needed = (bill["features of queries"] * 300 / 400 + bill["distances of mined queries"]
+                  + bill["features watched for drift"] / 2)     # of now; there are none of before
+        batches = _batches(model, maps=maps, indices=ROWS, mining=Mining(items, np.arange(count)), interval=300)
+        tracemalloc.start()
+        batches._mine(np.arange(300), 0, 0, Memory())
+    else:
+        needed = bill["features of queries"] + bill["features of parts of a gallery"]
+        tracemalloc.start()
+        score(FeaturesOnDemand(model, maps), SearchProtocol("items", items, {"test": split}), "test")
+    peak = tracemalloc.get_traced_memory()[1] / 2**30
+    tracemalloc.stop()
+    assert 0.8 * needed < peak < 1.25 * needed
+    assert needed <= sum(bill.values())

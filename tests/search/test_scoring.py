@@ -8,6 +8,7 @@ from shoplens.search.descriptors import QueryGalleryFeatures
 from shoplens.search.protocols import SearchProtocol, SearchSplit
 from shoplens.search.scoring import gain_row, score, score_among, score_expanded, score_inside, score_rows
 from shoplens.search.whitening import Whitening
+from shoplens.statistics.estimates import judged
 
 ITEMS = np.r_[np.repeat(np.arange(6), 8), [-1, -1, -1]]     # the last three show nobody knows what
 ROWS = np.arange(len(ITEMS))
@@ -179,19 +180,38 @@ def test_score_rows_are_the_means_with_the_columns_given():
     assert [row["metric"] for row in rows] == ["MAP@20", "ACC@20"]
     assert [row["value"] for row in rows] == pytest.approx([0.5, 2 / 3])
     for row in rows:
-        assert (row["protocol"], row["seed"], row["n"], row["k"]) == ("known", 3, 3, 20)
+        assert (row["protocol"], row["seed"], row["n"], row["products"], row["k"]) == ("known", 3, 3, 2, 20)
         assert row["low"] <= row["value"] <= row["high"]
 
 
 @pytest.mark.parametrize(("gains", "verdict"), [
-    ([0.1, 0.2, 0.3], "better"), ([-0.1, -0.2, -0.3], "worse"), ([0.1, -0.2, 0.1], "inside the noise"),
-    ([0.0, 0.0, 0.0], "inside the noise"), ([0.0, 0.0, 0.9], "inside the noise"), ([0.1, np.nan, 0.2], "better")])
-def test_a_gain_is_one_where_its_interval_leaves_out_zero(gains, verdict):
+    ([0.1, 0.12, 0.11], "better"), ([-0.1, -0.12, -0.11], "worse"), ([0.1, -0.2, 0.1], "inside the noise"),
+    ([0.0, 0.0, 0.0], "inside the noise"), ([0.0, 0.0, 0.9], "inside the noise"), ([0.1, np.nan, 0.1], "better"),
+    ([0.1, 0.2, 0.3], "inside the noise")])      # the interval leaves out 0, but of three products: t = 3.5, p = 0.07
+def test_a_gain_is_one_where_its_interval_leaves_out_zero_and_p_is_small(gains, verdict):
     before = np.array([0.5, 0.3, 0.6])
     row = gain_row(before + gains, before, np.arange(3), 1000, selection="20th", against="closest")
-    assert row["verdict"] == verdict
+    table = judged([row])
+    assert table["verdict"].tolist() == [verdict]
+    assert table["p_holm"].tolist() == [row["p_value"]]
     assert row["value"] == pytest.approx(np.nanmean(gains))
-    assert (row["selection"], row["against"]) == ("20th", "closest")
+    assert (row["selection"], row["against"], row["n"], row["seeds"]) == ("20th", "closest", 3, 1)
+    assert row["products"] == np.isfinite(gains).sum()
+
+
+def test_verdicts_of_a_table_pay_for_its_length():
+    """The same gain beside nothing, and beside nineteen comparisons of noise."""
+    rng, products = np.random.default_rng(3), np.arange(20)
+    before = rng.random(20)
+    gain = gain_row(before + rng.normal(0.03, 0.05, 20), before, products, 500)
+    noise = [gain_row(before + rng.normal(0, 0.05, 20), before, products, 500) for _ in range(19)]
+    assert 0.05 / 20 < gain["p_value"] < 0.05
+    assert judged([gain])["verdict"].tolist() == ["better"]
+    table = judged([gain, *noise])
+    assert table["verdict"][0] == "inside the noise"
+    assert table["p_holm"][0] == pytest.approx(min(1, 20 * gain["p_value"]), rel=0.2)
+    assert table["p_value"][0] == gain["p_value"]
+    assert judged([]).empty
 
 
 def test_a_gain_over_seeds_is_none_where_a_seed_disagrees():
@@ -199,10 +219,8 @@ def test_a_gain_over_seeds_is_none_where_a_seed_disagrees():
     agreed, split = before + [[0.1], [0.3]], before + [[0.3], [-0.05]]
     each = np.arange(3)
     row = gain_row(agreed, before, each, 100)
-    assert (row["verdict"], row["value"]) == ("better", pytest.approx(0.2))
-    assert (row["low"], row["high"]) == (pytest.approx(0.1), pytest.approx(0.3))      # every query gains the same
-    row = gain_row(split, before, each, 100)
-    assert (row["verdict"], row["value"]) == ("inside the noise", pytest.approx(0.125))
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((0.2, 0.1, 0.3))    # every query gains the same
+    assert judged([gain_row(split, before, each, 100)])["verdict"].tolist() == ["inside the noise"]
     assert gain_row(agreed[:1], before[:1], each, 100) == gain_row(agreed[0], before[0], each, 100)
 
 
@@ -210,6 +228,7 @@ def test_queries_of_one_product_are_one_chance():
     """Two products of twenty queries each, one gains and one loses: twenty votes for each are still two votes."""
     before, items = np.zeros(40), np.repeat([0, 1], 20)
     gains = np.where(items == 0, 0.3, -0.1)
-    assert gain_row(before + gains, before, np.arange(40), 1000)["verdict"] == "better"
+    assert judged([gain_row(before + gains, before, np.arange(40), 1000)])["verdict"].tolist() == ["better"]
     row = gain_row(before + gains, before, items, 1000)
-    assert (row["verdict"], row["low"], row["high"]) == ("inside the noise", pytest.approx(-0.1), pytest.approx(0.3))
+    assert (row["low"], row["high"]) == (pytest.approx(-0.1), pytest.approx(0.3))
+    assert judged([row])["verdict"].tolist() == ["inside the noise"]

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from shoplens.statistics.average_precision import CONVENTIONS, accuracy_at, average_precision
-from shoplens.statistics.bootstrap import bootstrap_mean
 
 
 def _hits(*ranks: int, length: int = 20) -> np.ndarray:
@@ -111,47 +110,3 @@ def test_accuracy_at_k_by_hand():
     assert accuracy_at(hits).tolist() == [True, True, False, False]
     assert accuracy_at(hits, 1).tolist() == [True, False, False, False]
     assert accuracy_at(hits, 30).tolist() == [True, True, True, False]
-
-
-# --- intervals ----------------------------------------------------------------------------------------------------
-
-
-def test_the_interval_of_a_mean_is_that_of_the_central_limit():
-    values = np.random.default_rng(0).beta(2, 1, 900)
-    interval = bootstrap_mean(values, n_resamples=4000, seed=1)
-    half = 1.959964 * values.std() / math.sqrt(900)
-    assert interval.value == pytest.approx(values.mean())
-    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.002)
-    narrow = bootstrap_mean(values, n_resamples=4000, level=0.5, seed=1)
-    assert narrow.high - narrow.low == pytest.approx(2 * 0.67449 * values.std() / 30, abs=0.002)
-
-
-def test_a_paired_interval_is_narrower_and_turns_its_sign():
-    rng = np.random.default_rng(0)
-    first = rng.random(300)
-    second = np.clip(first + rng.normal(0.05, 0.05, 300), 0, 1)
-    gain, loss = bootstrap_mean(second, against=first), bootstrap_mean(first, against=second)
-    alone = bootstrap_mean(second)
-    assert gain.value == pytest.approx((second - first).mean())
-    assert 0 < gain.low <= gain.value <= gain.high
-    assert gain.high - gain.low < (alone.high - alone.low) / 3
-    assert (loss.value, loss.low, loss.high) == pytest.approx((-gain.value, -gain.high, -gain.low))
-    assert bootstrap_mean(first, against=first) == bootstrap_mean(np.zeros(300))
-    moved = bootstrap_mean(first + 0.25, against=first)
-    assert (moved.value, moved.low, moved.high) == pytest.approx((0.25, 0.25, 0.25))
-
-
-def test_queries_without_a_score_are_left_out():
-    values, against = np.array([0.1, np.nan, 0.5, 0.9, 0.3]), np.array([0.0, 0.2, np.nan, 0.5, 0.4])
-    assert bootstrap_mean(values) == bootstrap_mean(values[[0, 2, 3, 4]])
-    assert bootstrap_mean(values, against=against) == bootstrap_mean(values[[0, 3, 4]], against=against[[0, 3, 4]])
-    assert bootstrap_mean(values, against=against).value == pytest.approx((0.1 + 0.4 - 0.1) / 3)
-    for nothing in (np.array([]), np.array([np.nan])):
-        with pytest.raises(ValueError, match="no query with a score"):
-            bootstrap_mean(nothing)
-
-
-def test_the_interval_is_seeded():
-    values = np.random.default_rng(0).random(50)
-    assert bootstrap_mean(values, n_resamples=50, seed=1) == bootstrap_mean(values, n_resamples=50, seed=1)
-    assert bootstrap_mean(values, n_resamples=50, seed=1) != bootstrap_mean(values, n_resamples=50, seed=2)

@@ -296,6 +296,23 @@ def test_accept_reference(tmp_path):
         "a.csv", "a.json", "b.csv", "b.json"]
 
 
+def test_a_network_that_nobody_should_judge_by_is_not_accepted(tmp_path):
+    """It is where the run says what a poorer way does, and in the smoke profile, whose numbers mean nothing."""
+    study = Throwaway(tmp_path, in_process=True)
+    doubtful = "run.provenance('doubts', ['validation macc still rose', 'the baseline has the higher ACC'])"
+    study.run("a", WRITE_PLAIN, doubtful, FINISH)
+    commit(repository(study))
+    for words in (["PROFILE=laptop"], []):
+        assert study.make("reproduce", *words).returncode == 0
+    assert ("cannot accept a: it is not trained well enough to judge by (validation macc still rose; the baseline has "
+            "the higher ACC)") in study.make("accept-reference", "PROFILE=laptop").stderr
+    assert study.make("accept-reference").returncode == 0
+    study.study["runs"]["a"]["ablation"] = True
+    study.save()
+    commit(repository(study))
+    assert study.make("accept-reference", "PROFILE=laptop").returncode == 0
+
+
 def test_a_reference_is_never_of_two_minds(tmp_path):
     """Fewer seeds than it has are refused; what the study has no more goes with the next acceptance."""
     study = Throwaway(tmp_path, in_process=True)

@@ -12,21 +12,39 @@ P1_FULL = ("02_bcnn 02_bcnn_root 03_sscnn 03_sscnn_root 04_bcnn_mcr 04_sscnn_mcr
 P1_MIDDLE = "02_bcnn_middle 03_sscnn_middle"
 P1_CORE = ("02_bcnn_core 02_bcnn_root_core 03_sscnn_core 03_sscnn_root_core 04_bcnn_mcr_core 04_sscnn_mcr_core "
            "05_bmtl_rl_core 05_ssmtl_rl_core 06_bmtl_ca 06_bmtl_ca_core 06_ssmtl_ca 06_ssmtl_ca_core 06_parallel_core "
+           "06_shuffled_core "
            "06b_long_tail_core")
-ABLATIONS = "03_sscnn_gaussian 03_sscnn_template 06_single_colour 06_single_pattern 06_single_sleeve_length"
+ABLATIONS = "03_sscnn_template 06_single_colour 06_single_pattern 06_single_sleeve_length"
+CONTROLS = "02_bcnn_longer 02_bcnn_as_printed 03_sscnn_gaussian 03_sscnn_centre"
+LOSSES = ("classes", "supcon", "arcface", "triplet")
+
+
+def other_losses(protocol: str = "") -> str:
+    """Runs of 09b: losses and heads of a protocol, named by its start."""
+    return " ".join(f"09b_{protocol}{loss}_{head}" for loss in LOSSES for head in ("linear", "block"))
+
+
+def selections(protocol: str = "") -> str:
+    """Runs of 09b: candidates by rank in the losses over pairs."""
+    return " ".join(f"09b_{protocol}{loss}_{chosen}" for loss in ("supcon", "triplet")
+                    for chosen in ("closest", "20th", "pos10"))
+
+
 P2_ITEMS = ("08_netvlad 09_global_closest 09_global_20th 09_global_pos10 09_local_closest 09_local_20th 09_local_pos10 "
-            "09_norm_pos10 09_gem_pos10 09_global_again 09_global_plain")
+            f"09_norm_pos10 09_gem_pos10 09_global_again 09_global_plain {other_losses()} {selections()}")
 RUNS = {
-    "bazaar": f"{P1_FULL} {P1_CORE} {ABLATIONS} 06_single_shape 06_single_pants_length {P2_ITEMS} "
-              "09_global_20th_interval 09_global_12th 10_search_analysis 12_explore",
-    "fashion": f"{P1_FULL} {P1_MIDDLE} {P1_CORE} 02_bcnn_middle_core 03_sscnn_middle_core {ABLATIONS} 06_single_neck "
-               "06_single_length",
-    "grocery": f"{P1_FULL} {P1_MIDDLE} 08_netvlad_unseen 08_netvlad_iconic 08_netvlad_known 08_netvlad_elsewhere "
+    "bazaar": f"{P1_FULL} {CONTROLS} {P1_CORE} {ABLATIONS} 06_single_shape 06_single_pants_length {P2_ITEMS} "
+              "09_global_20th_interval 09_global_12th 10_search_analysis 12_explore 07b_labels 07b_clutter 07b_alike",
+    "fashion": f"{P1_FULL} {CONTROLS} {P1_MIDDLE} {P1_CORE} 02_bcnn_middle_core 03_sscnn_middle_core {ABLATIONS} "
+               "06_single_neck 06_single_length",
+    "grocery": f"{P1_FULL} {CONTROLS} 03_sscnn_template {P1_MIDDLE} 08_netvlad_unseen 08_netvlad_iconic "
+               "08_netvlad_known 08_netvlad_elsewhere "
                "09_unseen_global_closest 09_unseen_global_20th 09_unseen_global_pos10 09_unseen_local_closest "
                "09_unseen_local_20th 09_unseen_local_pos10 09_unseen_norm_pos10 09_unseen_gem_pos10 "
                "09_unseen_global_again 09_known_global_pos10 09_known_local_pos10 09_known_gem_pos10 "
                "09_iconic_global_closest 09_iconic_local_closest 09_elsewhere_global_pos10 10_search_analysis "
-               "12_explore",
+               f"12_explore {other_losses('unseen_')} {other_losses('iconic_')} {other_losses('known_')} "
+               f"{selections('unseen_')}",
     "deepfashion": f"{P1_FULL} {P2_ITEMS} 10_search_analysis 12_explore",
     "folder": "02_bcnn 03_sscnn 06b_long_tail",
 }  # fmt: skip
@@ -39,7 +57,7 @@ def test_the_runs_of_every_dataset(dataset):
     study = load_study()
     assert list(study.datasets) == list(RUNS)
     for profile in study.profiles:
-        assert sorted(study.plan(dataset, profile)) == sorted([*EVERYWHERE, *RUNS[dataset].split()])
+        assert sorted(study.plan(dataset, profile, (0,))) == sorted([*EVERYWHERE, *RUNS[dataset].split()])
         repeated = study.plan(dataset, profile, (0, 1, 2)).values()
         assert {run.seed for run in repeated if run.notebook.stem in ("02_bcnn", "03_sscnn", "04_mcr")} == {0, 1, 2}
     bazaar = study.plan("bazaar", "laptop", (0, 1, 2))

@@ -22,7 +22,7 @@ from shoplens.study.plan import load_study
         ({"inputs": "zero"}, "inputs must be array"),
         ({"title": ["A"]}, "title must be string"),
         ({"outputs": []}, "outputs is missing"),
-        ({"{colour}": 1}, "run a: unknown key {colour}; known: datasets"),
+        ({"{colour}": 1}, "run a: unknown key {colour}; known: ablation"),
     ],
 )
 def test_mistakes_in_the_study_are_named(toy, keys, said):
@@ -38,7 +38,7 @@ def test_mistakes_in_the_study_are_named(toy, keys, said):
         ({"capabilities": "attributes"}, "capabilities is a list such as [hierarchy, search], got attributes"),
         ({"capabilities": ["attributes", "serach"]}, "capabilities names serach, which is none of: hierarchy"),
         ({"capabilities": [["search"]]}, "capabilities names ['search'], which is none of"),
-        ({"capabilites": ["search"]}, "unknown key capabilites; known: capabilities, raw, title"),
+        ({"capabilites": ["search"]}, "unknown key capabilites; known: capabilities, raw, seeds"),
         ("a shop", "expected keys such as title:"),
     ],
 )
@@ -92,7 +92,7 @@ def test_matrix_is_a_run_per_combination(toy):
         ({"b": {"inputs": ["a{part}"]}}, "run b: {part} in `a{part}` is no axis of its matrix"),
         ({"b": {"title": "{rate}"}}, "run b: {rate} in `{rate}` is no axis"),
         ({"b{part}": {"matrix": {"part": "half", "rate": ["slow", "fast"]}}}, "run b_half: is there twice"),
-        ({"b_{part}": {"seed": True}}, "run b_{part}: unknown key seed; known: datasets"),
+        ({"b_{part}": {"seed": True}}, "run b_{part}: unknown key seed; known: ablation"),
         ({"b/c": {}}, "run b/c: a run's name may hold letters"),
     ],
 )

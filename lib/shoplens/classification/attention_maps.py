@@ -42,13 +42,6 @@ def share_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.divide(inside, total, out=np.zeros(len(maps)), where=total > 0)
 
 
-def centre_prior(size: int, spread: float = 0.25) -> np.ndarray:
-    """The guess that products stand in the middle: a Gaussian, size×size. spread: deviation by the side."""
-    at = (np.arange(size) + 0.5) / size - 0.5
-    bell = np.exp(-(at**2) / (2 * spread**2))
-    return np.outer(bell, bell)
-
-
 def activation_energy(maps: Tensor) -> Tensor:
     """Where a network without attention is active: sum over channels of squared activations, B×C×h×w → B×h×w."""
     return maps.square().sum(dim=1)

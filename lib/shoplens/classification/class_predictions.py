@@ -15,9 +15,11 @@ from shoplens.training import predict
 
 @dataclass(frozen=True)
 class MultitaskRecipe(Recipe):
-    """What a trained `MultitaskClassifier` is rebuilt from. attention: whether `attend` puts spatial attention behind
-    its trunk. layers, attributes: its tasks. branch: how it reads attributes."""
+    """What a trained `MultitaskClassifier` is rebuilt from. store_size: side of the pictures that are brought to
+    `image_size` for it [px]. attention: whether `attend` puts spatial attention behind its trunk. layers, attributes:
+    its tasks. branch: how it reads attributes."""
 
+    store_size: int = 0
     attention: bool = False
     layers: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -47,8 +49,8 @@ def predict_logits(recipe: MultitaskRecipe, catalogue: Catalogue, rows: np.ndarr
     categories = {layer: len(catalogue.hierarchy.classes[layer]) for layer in recipe.layers}
     attributes = {name: len(catalogue.attributes[name]) for name in recipe.attributes}
     backbone, model = restore_multitask(recipe, categories, attributes)
-    store = open_store(catalogue.files(), recipe.image_size)
-    return predict(model.to(device), Batches(store, rows, {}, 64, backbone.mean, backbone.std))
+    store = open_store(catalogue.files(), recipe.store_size or recipe.image_size, rows=rows)
+    return predict(model.to(device), Batches(store, rows, {}, 64, backbone.mean, backbone.std, size=recipe.image_size))
 
 
 def predicted_classes(recipe: MultitaskRecipe, catalogue: Catalogue, rows: np.ndarray, layer: str,

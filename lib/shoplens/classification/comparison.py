@@ -9,8 +9,8 @@ from shoplens import paths
 from shoplens.classification.evaluation import DEPTHS, Scores
 from shoplens.data.catalogue import Catalogue, Hierarchy
 from shoplens.statistics import accuracy
-from shoplens.statistics.bootstrap import bootstrap_accuracy
-from shoplens.statistics.verdicts import verdict
+from shoplens.statistics.estimates import judged
+from shoplens.statistics.over_images import score_over_images
 
 OURS = "ours"
 # P1's eight variants in the order of its Table 1, then ours: run on the full images; "_core" is added for the core.
@@ -84,9 +84,11 @@ def mean_hits(of_seed: dict[int, Scores], labels: np.ndarray, k: int = 1) -> np.
 def gain_table(scores: ScoresBySeed, labels: np.ndarray, against: str = "bCNN", n_resamples: int = 1000,
                **columns) -> pd.DataFrame:
     """Top-1 gains over `against`, one row per variant and metric: value (a difference of two scores in [0, 1]),
-    relative (to the other's score), low, high (paired bootstrap over images of the mean over seeds), seeds, spread
-    (standard deviation of the gain over seeds, 0 for one), p_values (McNemar's, one per seed), verdict (the rule of
-    `statistics.verdicts`). columns: further ones, the same in every row.
+    relative (to the other's score), low, high (bootstrap over images crossed with seeds), seeds, spread (standard
+    deviation of the gain over seeds, 0 for one), p_values (McNemar's, one per seed), p_value (of the bootstrap),
+    visible (the smallest gain seen at 80 % power), n (images), and p_holm and verdict as `estimates.judged` gives them
+    for these rows alone: judge a table that is put together of several once more. columns: further ones, the same in
+    every row.
 
     Both variants are compared seed by seed, so only seeds that both have count, and a variant that shares none has no
     row. Raises ValueError where `against` has not been run.
@@ -98,46 +100,49 @@ def gain_table(scores: ScoresBySeed, labels: np.ndarray, against: str = "bCNN", 
         seeds = sorted(set(of_seed) & set(scores[against]))
         if variant == against or not seeds:
             continue
-        own, other = ({s: scores[name][s] for s in seeds} for name in (variant, against))
-        truth = labels[own[seeds[0]].rows["test"]]
-        p_values = [accuracy.mcnemar(own[s].hits(labels), other[s].hits(labels)) for s in seeds]
+        own, other = (np.array([scores[name][s].hits(labels) for s in seeds]) for name in (variant, against))
+        truth = labels[of_seed[seeds[0]].rows["test"]]
+        p_values = [accuracy.mcnemar(mine, theirs) for mine, theirs in zip(own, other, strict=True)]
         for metric, average in (("ACC", lambda hit, _: accuracy.acc(hit)), ("MACC", accuracy.macc)):
-            by_seed = [average(own[s].hits(labels), truth) - average(other[s].hits(labels), truth) for s in seeds]
-            base = np.mean([average(other[s].hits(labels), truth) for s in seeds])
-            gain = bootstrap_accuracy(mean_hits(own, labels), truth, metric.lower(), against=mean_hits(other, labels),
-                                      n_resamples=n_resamples)
+            by_seed = [average(mine, truth) - average(theirs, truth) for mine, theirs in zip(own, other, strict=True)]
+            base = np.mean([average(theirs, truth) for theirs in other])
+            gain = score_over_images(own, truth, metric.lower(), other, n_resamples=n_resamples)
             table.append(columns | {
                 "variant": variant, "against": against, "metric": metric, "value": gain.value,
                 "relative": gain.value / base if base else np.nan, "low": gain.low, "high": gain.high,
                 "seeds": len(seeds), "spread": float(np.std(by_seed, ddof=1)) if len(seeds) > 1 else 0.0,
-                "p_values": " ".join(f"{p:.2g}" for p in p_values), "verdict": verdict(gain, by_seed)})
-    return pd.DataFrame(table)
+                "p_values": " ".join(f"{p:.2g}" for p in p_values), "p_value": gain.p_value, "visible": gain.visible,
+                "n": gain.units})
+    return judged(table)
 
 
 def readable_gains(table: pd.DataFrame) -> pd.DataFrame:
-    """`gain_table` for the eye: points with their interval, and the relative gain in percent."""
+    """`gain_table` for the eye: points with their interval, the smallest visible gain, the relative gain in percent."""
     return pd.DataFrame([{
         "subset": r.subset, "variant": r.variant, "against": r.against, "metric": r.metric,
         "gain [points]": f"{100 * r.value:+.1f} [{100 * r.low:+.1f}, {100 * r.high:+.1f}]",
-        "relative": f"{100 * r.relative:+.1f} %", "sd over seeds": f"{100 * r.spread:.1f}" if r.seeds > 1 else "–",
-        "McNemar p by seed": r.p_values, "verdict": r.verdict} for r in table.itertuples()])
+        "smallest visible": f"{100 * r.visible:.1f}", "relative": f"{100 * r.relative:+.1f} %",
+        "sd over seeds": f"{100 * r.spread:.1f}" if r.seeds > 1 else "–", "p, Holm": f"{r.p_holm:.2g}",
+        "verdict": r.verdict} for r in table.itertuples()])
 
 
-def macc_by_root(scores: ScoresBySeed, labels: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
+def macc_by_root(scores: ScoresBySeed, labels: np.ndarray, hierarchy: Hierarchy,
+                 n_resamples: int = 1000) -> pd.DataFrame:
     """P1 Fig. 5: for each root the mean over its leaves of their accuracy, top-1, averaged over seeds.
 
-    Columns: root, variant, value, n (test images).
+    Columns: root, variant, value, low, high (over images crossed with seeds), n (test images).
     """
     root, above = hierarchy.layers[0], hierarchy.ancestor(hierarchy.layers[0])
     table = []
     for variant, of_seed in scores.items():
         truth = labels[next(iter(of_seed.values())).rows["test"]]
-        hit = mean_hits(of_seed, labels)
+        hits = np.array([own.hits(labels) for own in of_seed.values()])
         for r, name in enumerate(hierarchy.classes[root]):
             inside = above[truth] == r
             if inside.any():
-                table.append({"root": name, "variant": variant, "value": accuracy.macc(hit[inside], truth[inside]),
-                              "n": int(inside.sum())})
+                macc = score_over_images(hits[:, inside], truth[inside], "macc", n_resamples=n_resamples)
+                table.append({"root": name, "variant": variant, "value": macc.value, "low": macc.low,
+                              "high": macc.high, "n": macc.units})
     return pd.DataFrame(table)
 
 

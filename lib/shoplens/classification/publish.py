@@ -7,6 +7,7 @@ import pandas as pd
 
 from shoplens.classification import evaluation
 from shoplens.classification.evaluation import Gain, Scores
+from shoplens.classification.trained import plateau_doubts
 from shoplens.data.catalogue import Catalogue
 
 
@@ -60,10 +61,17 @@ def publish_gain(run, hits: np.ndarray, against: np.ndarray, labels: np.ndarray,
     return gain
 
 
-def save_network(run, model, history: pd.DataFrame, scores: Scores) -> None:
-    """Keep for later runs the weights as model.pt, the training as history.csv and the scores as scores.npz."""
+def save_network(run, model, history: pd.DataFrame, scores: Scores, select: str = "macc") -> list[str]:
+    """Keep for later runs the weights as model.pt, the training as history.csv and the scores as scores.npz; doubts
+    that the network was trained to the end go into the record, which is then not accepted, and come back.
+
+    select: the validation score that chose the epoch.
+    """
     import torch  # here: notebook 04 publishes without a network, and torch takes seconds to import
 
     torch.save(model.state_dict(), run.artefact("model.pt"))
     history.to_csv(run.artefact("history.csv"), index=False)
     scores.save(run.artefact("scores.npz"))
+    doubts = plateau_doubts(history, select, len(scores.rows["val"]))
+    run.provenance("doubts", doubts)
+    return doubts

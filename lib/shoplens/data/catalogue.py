@@ -130,6 +130,10 @@ class Catalogue:
     def _codes(self, column: str, names: tuple[str, ...]) -> np.ndarray:
         return pd.Categorical(self.images[column], categories=names).codes.astype(np.int64)
 
+    def classified(self) -> np.ndarray:
+        """Row numbers of P1's images, of every split."""
+        return np.flatnonzero(self.images["classify"].to_numpy(bool))
+
     def has_attributes(self) -> np.ndarray:
         """bool array of N: at least one attribute (of `core_by`) is labelled (P1 §4.1, the *core* images)."""
         chosen = [a for a in self.attributes if not self.core_by or a in self.core_by]

@@ -81,20 +81,25 @@ def gain_forest(gains: pd.DataFrame) -> Figure:
     return figure
 
 
-def root_heatmap(by_root: pd.DataFrame) -> Figure:
-    """P1 Fig. 5 as a picture one can read: MACC of each root and variant in percent; colour: gain over the first
-    variant. by_root: `comparison.macc_by_root`."""
+def root_bars(by_root: pd.DataFrame) -> Figure:
+    """P1 Fig. 5: MACC of every variant inside each root, a panel a root, with intervals; the line is the first
+    variant's. by_root: `comparison.macc_by_root`."""
     variants, roots = list(dict.fromkeys(by_root["variant"])), list(dict.fromkeys(by_root["root"]))
-    values = 100 * by_root.pivot(index="root", columns="variant", values="value").loc[roots, variants]
-    values.loc["mean over roots"] = values.mean()
-    values.index = values.index.map(literal)
-    gains = values.sub(values[variants[0]], axis=0)
-    limit = max(1.0, float(np.abs(gains.to_numpy()).max()))
-    figure, axis = plt.subplots(figsize=(0.85 * len(variants) + 3, 0.42 * len(values) + 1.8))
-    sns.heatmap(gains, annot=values, fmt=".1f", annot_kws={"size": 8}, cmap="RdBu", center=0, vmin=-limit, vmax=limit,
-                cbar_kws={"label": f"points over {variants[0]}"}, ax=axis)
-    axis.axhline(len(values) - 1, color="black", lw=1.5)
-    axis.set(xlabel="", ylabel="")
-    axis.set_xticklabels(axis.get_xticklabels(), rotation=40, ha="right", fontsize=9)
-    axis.set_yticklabels(axis.get_yticklabels(), rotation=0, fontsize=9)
+    colours = sns.color_palette(PALETTE, len(variants))
+    columns = min(4, len(roots))
+    rows = -(-len(roots) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.1 * columns, 2.3 * rows + 0.9), sharey=True, squeeze=False)
+    for axis, root in zip(axes.flat, roots, strict=False):
+        own = by_root[by_root["root"] == root].set_index("variant").reindex(variants)
+        error = np.abs(100 * (own[["low", "high"]].to_numpy().T - own["value"].to_numpy()))
+        axis.bar(range(len(variants)), 100 * own["value"], yerr=error, color=colours, error_kw={"lw": 1})
+        axis.axhline(100 * own["value"].iloc[0], color="grey", lw=1, ls=":")
+        axis.set(title=f"{literal(root)} ({own['n'].iloc[0]:.0f} images)", xticks=[])
+    for axis in axes.flat[len(roots):]:
+        axis.axis("off")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("MACC [%]")
+    bars = axes.flat[0].containers[-1] if axes.flat[0].containers else []
+    figure.legend(bars, variants, loc="lower center", ncols=min(5, len(variants)), frameon=False)
+    figure.tight_layout(rect=(0, 0.07 + 0.1 / rows, 1, 1))
     return figure

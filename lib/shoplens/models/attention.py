@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from shoplens.models.backbones import Backbone
 
 PLACES = ("pool5", "conv5", "pool4")
-GAUSSIAN, SMALL = 1.0, 0.01     # standard deviations of the attention's initial weights
+READINGS = ("dynamic", "template", "centre")
+GAUSSIAN, NEUTRAL = 1.0, 0.0    # standard deviations of the attention's initial weights
 
 
 class SpatialAttention(nn.Module):
@@ -17,28 +18,35 @@ class SpatialAttention(nn.Module):
 
     reading "dynamic": a 1×1 convolution to one map, then a sigmoid, so that every image has weights of its own.
     reading "template": one learned h×w map, then a sigmoid, shared by all images (the paper's words allow both);
-    it is resized where a map has another size. std: standard deviation of the initial weights; the paper's "standard
-    Gaussian" is 1, at which most sigmoids of a trained trunk start saturated.
+    it is resized where a map has another size. reading "centre": nothing is learned, the weights are `centre_prior`'s:
+    the control that knows only where products tend to stand. std: standard deviation of the initial weights; 0 is
+    neutral, every place counts a half at first, however large the activations are. The paper's "standard Gaussian" is
+    1, at which most sigmoids of a trained trunk start saturated.
     forward: maps B×C×h×w → maps B×C×h×w.
     """
 
+    is_new = True
+
     def __init__(self, channels: int, *, reading: str = "dynamic", size: tuple[int, int] | None = None,
-                 std: float = GAUSSIAN):
+                 std: float = NEUTRAL):
         super().__init__()
-        if reading not in ("dynamic", "template") or (reading == "template") != (size is not None):
-            raise ValueError(f"reading is 'dynamic', or 'template' together with its size; got {reading!r}, {size}")
+        if reading not in READINGS or (reading == "template") != (size is not None):
+            raise ValueError(f"reading is one of {READINGS}, the second together with its size; got {reading!r}, "
+                             f"{size}")
         self.reading = reading
         if reading == "dynamic":
             self.score = nn.Conv2d(channels, 1, kernel_size=1)
             nn.init.normal_(self.score.weight, std=std)
             nn.init.zeros_(self.score.bias)
-        else:
+        elif reading == "template":
             self.template = nn.Parameter(torch.randn(1, 1, *size) * std)
 
     def weights(self, maps: Tensor) -> Tensor:
         """Attention of each place: B×C×h×w → B×1×h×w, in (0, 1)."""
         if self.reading == "dynamic":
             return torch.sigmoid(self.score(maps))
+        if self.reading == "centre":
+            return centre_prior(*maps.shape[2:]).to(maps).expand(len(maps), 1, -1, -1)
         template = self.template
         if template.shape[2:] != maps.shape[2:]:
             template = F.interpolate(template, maps.shape[2:], mode="bilinear", align_corners=False)
@@ -46,6 +54,12 @@ class SpatialAttention(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps * self.weights(maps)
+
+
+def centre_prior(height: int, width: int, spread: float = 0.25) -> Tensor:
+    """The guess that products stand in the middle: a Gaussian, h×w, 1 at its top. spread: deviation by the side."""
+    down, across = (torch.exp(-(((torch.arange(n) + 0.5) / n - 0.5) / spread) ** 2 / 2) for n in (height, width))
+    return down[:, None] * across
 
 
 class AttendedTrunk(nn.Module):
@@ -56,7 +70,7 @@ class AttendedTrunk(nn.Module):
     not a plain sequence take only pool5. image_size: side of the images in pixels, for a template's size.
     """
 
-    def __init__(self, trunk: nn.Module, *, place: str = "pool5", reading: str = "dynamic", std: float = GAUSSIAN,
+    def __init__(self, trunk: nn.Module, *, place: str = "pool5", reading: str = "dynamic", std: float = NEUTRAL,
                  image_size: int = 224):
         super().__init__()
         self.before, self.after = _cut(trunk, place)
@@ -75,7 +89,7 @@ class AttendedTrunk(nn.Module):
 
 
 def attend(backbone: Backbone, image_size: int, *, place: str = "pool5", reading: str = "dynamic",
-           std: float = GAUSSIAN) -> Backbone:
+           std: float = NEUTRAL) -> Backbone:
     """`backbone` with spatial attention in its trunk (options as `AttendedTrunk`): what turns bCNN into ssCNN and
     bMTL into ssMTL."""
     trunk = AttendedTrunk(backbone.trunk, place=place, reading=reading, std=std, image_size=image_size)

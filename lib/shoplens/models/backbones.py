@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shoplens import paths
+from shoplens.models import weights
 from shoplens.sealed import file_hash
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -19,25 +17,17 @@ HALF = (0.5, 0.5, 0.5)
 
 # Weight files whose network differs from what timm builds under that name: creation arguments, mean and std.
 LOCAL_VARIANTS = {"mobilenetv2_100_imagenet.safetensors": ({"pad_type": "same"}, HALF, HALF)}
-# The files of this study's accepted results, which a flipped bit would spoil unseen.
-SHA256 = {
-    "mobilenetv2_100_imagenet.safetensors": "c9e9e029038f039ba5489c3d9b6741aa0997ce2b3da7de5dbecdb113977fa894",
-    "squeezenet1_1_imagenet.safetensors": "96a4b662bedd50905054b1e43e048305ea292e69541106a7dcd14a2c129d4e08",
-}
-
-
-class WeightsError(RuntimeError):
-    """Pretrained weights were asked for and cannot be had."""
 
 
 @dataclass
 class Backbone:
     """A network before its last layers.
 
-    trunk: images B×3×H×W → map B×`channels`×h×w. public_tail: that map → B×`features`, the rest of what tasks share
-    (fc6 in VGG-16; average pooling where a network has no such layer). make_private: number of outputs → a fresh
-    private module B×`features` → B×outputs. mean, std: what images must be normalised with. weights: where the
-    pretrained weights came from ("tag", "file", "sha256"), empty when trained from scratch.
+    trunk: images B×3×H×W → map B×`channels`×h×w. public_tail: that map → B×`features`, the rest of what tasks share:
+    fc6, or average pooling and a layer in fc6's place. make_private: number of outputs → a fresh private module
+    B×`features` → B×outputs, fc7 and fc8 or what stands in their places. mean, std: what images must be normalised
+    with. weights: where the pretrained weights came from ("tag", "file", "sha256"), empty when trained from scratch.
+    Layers that no pretrained weights reach carry `is_new`.
     """
 
     name: str
@@ -54,18 +44,23 @@ class Backbone:
 def load_backbone(name: str, pretrained: bool, *, width: float = 1.0, dropout: float = 0.0) -> Backbone:
     """Build `name`: "small_vgg", "squeezenet1_1", "vgg16", or any convolutional model timm knows.
 
-    pretrained: load weights from `$STUDY_WEIGHTS` (file `<name>_imagenet.safetensors` or `<name>.safetensors`), else
-    from the hub. width scales small_vgg's channels. dropout acts before the private module's last layer.
+    pretrained: load weights from where `weights.find` finds them. width scales small_vgg's channels. dropout acts
+    before the private module's last layer, and where the paper's network has it.
     Raises WeightsError where the weights cannot be had (never falls back to random ones) and ValueError for an unknown
     name or a model that gives no map.
     """
+    file = weights.find(name) if pretrained else None
     if name == "small_vgg":
-        if pretrained:
-            raise WeightsError("small_vgg has no pretrained weights: set PRETRAINED = False or choose another BACKBONE")
         return _small_vgg(width, dropout)
-    if name == "squeezenet1_1":
-        return _squeezenet(pretrained, dropout)
-    return _from_timm(name, pretrained, dropout)
+    if name in weights.TORCHVISION:
+        return _from_torchvision(name, file, dropout)
+    return _from_timm(name, file, dropout)
+
+
+def _new(layer: nn.Module) -> nn.Module:
+    """A layer that starts from scratch, which `flat.parameter_groups` wants to know."""
+    layer.is_new = True
+    return layer
 
 
 def _small_vgg(width: float, dropout: float) -> Backbone:
@@ -81,57 +76,61 @@ def _small_vgg(width: float, dropout: float) -> Backbone:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def make_private(outputs: int) -> nn.Module:
-        fc7 = nn.Linear(features, features)
+        fc7 = _new(nn.Linear(features, features))
         nn.init.kaiming_normal_(fc7.weight, nonlinearity="relu")
-        return nn.Sequential(fc7, nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(features, outputs))
+        return nn.Sequential(fc7, nn.ReLU(inplace=True), nn.Dropout(dropout), _new(nn.Linear(features, outputs)))
 
     return Backbone("small_vgg", nn.Sequential(*layers), features, tail, features, make_private, HALF, HALF)
 
 
+def _passing(features: int) -> nn.Linear:
+    """A new layer that at first gives back what it gets: it has no pretrained weights, and chance would drown those of
+    the trunk."""
+    layer = _new(nn.Linear(features, features))
+    nn.init.eye_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def _pooled(name: str, trunk: nn.Module, channels: int, dropout: float, **known) -> Backbone:
-    """For networks without fully connected layers: the public part ends in average pooling, one layer is private."""
-    return Backbone(name, trunk, channels, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels,
-                    lambda outputs: nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, outputs)), **known)
+    """For networks without fully connected layers: average pooling, then three in the places of P1's fc6 (public), fc7
+    and fc8 (private)."""
+    tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), _passing(channels), nn.ReLU(inplace=True))
+
+    def make_private(outputs: int) -> nn.Module:
+        return nn.Sequential(_passing(channels), nn.ReLU(inplace=True), nn.Dropout(dropout),
+                             _new(nn.Linear(channels, outputs)))
+
+    return Backbone(name, trunk, channels, tail, channels, make_private, **known)
 
 
-def _squeezenet(pretrained: bool, dropout: float) -> Backbone:
+def _from_torchvision(name: str, file: Path | None, dropout: float) -> Backbone:
     import torchvision  # here, as in _from_timm: two seconds that networks from scratch need not wait
 
-    net, weights = torchvision.models.squeezenet1_1(), {}
-    if pretrained:
-        tag = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
-        file = _local_file("squeezenet1_1")
-        if file:
-            state = load_file(file)
-        else:
-            state = _reach("squeezenet1_1", lambda: tag.get_state_dict(progress=False, check_hash=True))
-            file = Path(torch.hub.get_dir()) / "checkpoints" / tag.url.rsplit("/", 1)[1]
+    net, known = getattr(torchvision.models, name)(), {}
+    if file:
+        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
         net.load_state_dict(state)
-        weights = _describe(f"torchvision {tag}", file)
-    return _pooled("squeezenet1_1", net.features, 512, dropout, weights=weights)
+        known = {"weights": _describe(f"torchvision {weights.TORCHVISION[name]}.IMAGENET1K_V1", file)}
+    if name == "vgg16":
+        return _vgg16(net, dropout, **known)
+    return _pooled(name, net.features, 512, dropout, **known)
 
 
-def _from_timm(name: str, pretrained: bool, dropout: float) -> Backbone:
+def _from_timm(name: str, file: Path | None, dropout: float) -> Backbone:
     import timm
 
     if not timm.is_model(name):
-        raise ValueError(f"BACKBONE {name!r} is neither small_vgg, squeezenet1_1 nor a model of timm; close names: "
-                         f"{timm.list_models('*' + name.split('.')[0][:6] + '*')[:8]}")
-    arguments, weights, mean_std = {"num_classes": 0}, {}, None
-    if pretrained:
-        file = _local_file(name)
-        if file and file.name in LOCAL_VARIANTS:
-            extra, *mean_std = LOCAL_VARIANTS[file.name]
-            arguments |= extra
-        tag = timm.create_model(name, pretrained=False, num_classes=0).pretrained_cfg
-        file = file or Path(_reach(name, lambda: hf_hub_download(tag["hf_hub_id"], "model.safetensors")))
-        arguments |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
-        weights = _describe(f"timm {tag['architecture']}.{tag['tag']}" if not mean_std else f"file {file.name}", file)
-    net = timm.create_model(name, **arguments)
-    mean, std = mean_std or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
-    known = {"weights": weights, "mean": tuple(mean), "std": tuple(std)}
-    if name.split(".")[0] == "vgg16":
-        return _vgg16(net, dropout, **known)
+        raise ValueError(f"BACKBONE {name!r} is neither small_vgg, squeezenet1_1, vgg16 nor a model of timm; close "
+                         f"names: {timm.list_models('*' + name.split('.')[0][:6] + '*')[:8]}")
+    extra, *mean_std = LOCAL_VARIANTS.get(file.name, ({},)) if file else ({},)
+    loading = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}} if file else {}
+    net = timm.create_model(name, num_classes=0, **extra, **loading)
+    known = dict(zip(("mean", "std"), map(tuple, mean_std or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])),
+                     strict=True))
+    if file:
+        tag = f"file {file.name}" if mean_std else "timm {architecture}.{tag}".format(**net.pretrained_cfg)
+        known["weights"] = _describe(tag, file)
     trunk = TimmMap(net)
     with torch.no_grad():
         shape = trunk.eval()(torch.zeros(1, *net.pretrained_cfg["input_size"])).shape
@@ -154,49 +153,15 @@ class TimmMap(nn.Module):
 
 def _vgg16(net: nn.Module, dropout: float, **known) -> Backbone:
     """P1 §3.4: 13 convolutions and fc6 are public, fc7 and fc8 private; every task starts from the same fc7."""
-    fc6, fc7 = net.pre_logits.fc1, net.pre_logits.fc2
-    tail = nn.Sequential(nn.AdaptiveAvgPool2d(7), fc6, nn.Flatten(), nn.ReLU(inplace=True), nn.Dropout(dropout))
+    fc6, fc7 = net.classifier[0], net.classifier[3]
+    tail = nn.Sequential(net.avgpool, nn.Flatten(), fc6, nn.ReLU(inplace=True), nn.Dropout(dropout))
 
     def make_private(outputs: int) -> nn.Module:
-        own = nn.Linear(4096, 4096)
-        with torch.no_grad():
-            own.weight.copy_(fc7.weight.flatten(1))
-            own.bias.copy_(fc7.bias)
-        return nn.Sequential(own, nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(4096, outputs))
+        return nn.Sequential(copy.deepcopy(fc7), nn.ReLU(inplace=True), nn.Dropout(dropout),
+                             _new(nn.Linear(4096, outputs)))
 
-    return Backbone("vgg16", copy.deepcopy(net.features), 512, tail, 4096, make_private, **known)
-
-
-def _local_file(name: str) -> Path | None:
-    for file in (f"{name}_imagenet.safetensors", f"{name}.safetensors"):
-        if (path := paths.weights_dir() / file).is_file():
-            _check(path)
-            return path
-    return None
-
-
-def _check(file: Path) -> None:
-    """WeightsError where a file of weights is damaged, or not the one known by its name."""
-    try:
-        with safe_open(file, "pt") as opened:
-            opened.keys()
-    except SafetensorError as error:
-        raise WeightsError(f"{file} is damaged ({error}): copy it anew, or remove it to have the weights downloaded"
-                           ) from None
-    if file.name in SHA256 and file_hash(file) != SHA256[file.name]:
-        raise WeightsError(f"{file} is not the file known by that name (its SHA-256 is not {SHA256[file.name][:12]}…): "
-                           f"copy it anew, or call other weights {file.name.replace('_imagenet', '')}")
-
-
-def _reach(name: str, download: Callable):
-    try:
-        return download()
-    except Exception as error:      # the hub's clients raise a dozen kinds when there is no network
-        raise WeightsError(
-            f"pretrained weights of {name!r} are neither in {paths.weights_dir()} ({name}_imagenet.safetensors) nor "
-            f"to be downloaded ({type(error).__name__}). Put the file there, or point STUDY_WEIGHTS to its folder, or "
-            f"set PRETRAINED = False.") from error
+    return Backbone("vgg16", net.features, 512, tail, 4096, make_private, **known)
 
 
 def _describe(tag: str, file: Path) -> dict[str, str]:
-    return {"tag": tag, "file": file.name, "sha256": file_hash(Path(file))}
+    return {"tag": tag, "file": file.name, "sha256": file_hash(file)}

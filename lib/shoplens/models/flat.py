@@ -27,11 +27,12 @@ class FlatClassifier(nn.Module):
 
 
 def parameter_groups(model: nn.Module, learning_rate: float, new_factor: float = 1.0) -> list[dict]:
-    """SGD groups: what came with the backbone at `learning_rate`, private modules at `new_factor` times that.
+    """SGD groups: what came with the backbone at `learning_rate`, layers that start from scratch (they carry `is_new`:
+    fc8, the attention, attributes, and fc6 and fc7 where no pretrained weights reach them) at `new_factor` times that.
 
     Raising the rate of layers that start from scratch is Caffe's custom when fine-tuning; P1 does not say.
     """
-    new = list(model.private.parameters())
-    known = {id(p) for p in new}
-    old = [p for p in model.parameters() if id(p) not in known]
-    return [{"params": old, "lr": learning_rate}, {"params": new, "lr": learning_rate * new_factor}]
+    fresh = [module for module in model.modules() if getattr(module, "is_new", False)]
+    new = {id(p): p for module in fresh for p in module.parameters()}
+    old = [p for p in model.parameters() if id(p) not in new]
+    return [{"params": old, "lr": learning_rate}, {"params": list(new.values()), "lr": learning_rate * new_factor}]

@@ -13,6 +13,8 @@ class AttributeBranch(nn.Module):
     forward: B×features → attribute → logits B×m_i.
     """
 
+    is_new = True
+
     def __init__(self, features: int, states: dict[str, int]):
         super().__init__()
         total = sum(states.values())
@@ -60,24 +62,27 @@ class MultitaskClassifier(nn.Module):
         return outputs
 
 
-def attribute_loss(logits: Tensor, states: Tensor) -> Tensor:
+def attribute_loss(logits: Tensor, states: Tensor, smoothing: float = 0.0) -> Tensor:
     """Eq. 7's inner term, with Eq. 5's 1/N: cross-entropy of the labelled states, summed and divided by all N images.
 
-    logits: N×m. states: N ints, 0 = not labelled (adds nothing, and no gradient), 1 … m. PyTorch's own mean would
-    divide by the labelled images, and be NaN where there are none.
+    logits: N×m. states: N ints, 0 = not labelled (adds nothing, and no gradient), 1 … m. smoothing: of the labels.
+    PyTorch's own mean would divide by the labelled images, and be NaN where there are none.
     """
     ignored = -1
-    return F.cross_entropy(logits, states - 1, ignore_index=ignored, reduction="sum") / len(states)
+    return F.cross_entropy(logits, states - 1, ignore_index=ignored, reduction="sum",
+                           label_smoothing=smoothing) / len(states)
 
 
 def multitask_loss(outputs: dict[str, Tensor], batch: dict[str, Tensor], categories: dict[str, float],
-                   attributes: dict[str, float] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+                   attributes: dict[str, float] | None = None,
+                   smoothing: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 5: L = Σ λ_i L_i over category tasks, plus Σ γ_j L_j over attributes; and each task's own loss.
 
     outputs: name → logits N×m. batch: name → N labels (classes from 0; states from 1, 0 = not labelled).
-    categories: layer → λ. attributes: attribute → γ, times the attribute task's λ, which P1 leaves at 1.
+    categories: layer → λ. attributes: attribute → γ, times the attribute task's λ, which P1 leaves at 1. smoothing:
+    share of each label that is spread over all classes; the paper has none.
     """
-    losses = {name: F.cross_entropy(outputs[name], batch[name]) for name in categories}
-    losses |= {name: attribute_loss(outputs[name], batch[name]) for name in attributes or {}}
+    losses = {name: F.cross_entropy(outputs[name], batch[name], label_smoothing=smoothing) for name in categories}
+    losses |= {name: attribute_loss(outputs[name], batch[name], smoothing) for name in attributes or {}}
     weights = categories | (attributes or {})
     return sum(weights[name] * loss for name, loss in losses.items()), losses

@@ -164,12 +164,21 @@ class GlobalPooling(nn.Module):
 class Descriptor(nn.Module):
     """The learned part of a search network: the trunk's last block, then NetVLAD (P2 §3.2, Fig. 3).
 
+    freeze_norm: batch normalisation keeps the running statistics it came with, in training too; its scale and shift
+    learn on. Batches of mined triplets are no random sample, and features are mined and searched by running statistics.
     forward: activations of the frozen part B×C'×h×w → features B×D of unit length.
     """
 
-    def __init__(self, block: nn.Module, head: nn.Module):
+    def __init__(self, block: nn.Module, head: nn.Module, freeze_norm: bool = False):
         super().__init__()
-        self.block, self.head = block, head
+        self.block, self.head, self.freeze_norm = block, head, freeze_norm
+
+    def train(self, mode: bool = True) -> "Descriptor":
+        super().train(mode)
+        for module in self.modules() if self.freeze_norm else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
 
     def forward(self, activations: Tensor) -> Tensor:
         return self.head(self.block(activations))

@@ -19,8 +19,9 @@ def multitask_recipe(run: Run, run_id: str, catalogue: Catalogue) -> MultitaskRe
     if "ATTRIBUTES" in known:
         layers, attributes = (catalogue.hierarchy.leaf,), tuple(known["ATTRIBUTES"] or catalogue.attributes)
     return MultitaskRecipe(known["BACKBONE"], known["PRETRAINED"], known["WIDTH"], known["IMAGE_SIZE"],
-                           run.artefact_of(run_id, "model.pt"), attention=known["ATTENTION"], layers=tuple(layers),
-                           attributes=attributes, branch=known.get("BRANCH", "two_layer"))
+                           run.artefact_of(run_id, "model.pt"), store_size=known["STORE_SIZE"],
+                           attention=known["ATTENTION"], layers=tuple(layers), attributes=attributes,
+                           branch=known.get("BRANCH", "two_layer"))
 
 
 def trained_networks(run: Run) -> list[TrainedNetwork]:

@@ -1,11 +1,11 @@
 """The papers' statements, checked on their own tables and on our runs (claims.yml says what compares with what).
 
 A case is one comparison; it agrees, disagrees, or does so clearly, beyond the noise. On our side the noise is a paired
-bootstrap, over test images or searched products, of the mean over seeds, widened to what each seed found. The papers
-print none: for a share p of n independent images or queries the deviation is √(p(1 − p)/n), and for a mean of other
-numbers in [0, 1] at most that (queries of one product are not independent, so the truth may be larger). Two scores
-apart by more than 1.96 times the deviation of their difference are clearly apart. For MACC no n is known, so its noise
-is not either.
+bootstrap: over test images, of the mean over seeds, widened to what each seed found; in search over products crossed
+with seeds. The papers print none: for a share p of n independent images or queries the deviation is √(p(1 − p)/n), and
+for a mean of other numbers in [0, 1] at most that (queries of one product are not independent, so the truth may be
+larger). Two scores apart by more than 1.96 times the deviation of their difference are clearly apart. For MACC no n is
+known, so its noise is not either.
 """
 
 import math
@@ -20,7 +20,8 @@ from shoplens import paths
 from shoplens.classification.comparison import ScoresBySeed, paper_table
 from shoplens.errors import StudyError
 from shoplens.statistics import accuracy
-from shoplens.statistics.bootstrap import Interval, bootstrap_accuracy, gain_over_seeds, widened
+from shoplens.statistics.bootstrap import Interval, bootstrap_accuracy, widened
+from shoplens.statistics.over_products import mean_over_products
 from shoplens.statistics.verdicts import BETTER, WORSE, verdict
 
 SIMILAR = "similar"             # a claim that says so is judged by its tolerance, any other by the sign
@@ -109,7 +110,8 @@ def from_search(answers: dict[str, np.ndarray], protocol: str, table: str, share
         if not {left, right} <= set(own):
             return None
         both = min(len(own[left]), len(own[right]))
-        return gain_over_seeds(own[left][:both], share * own[right][:both], answers[f"{protocol}|items"], n_resamples)
+        return mean_over_products(own[left][:both], answers[f"{protocol}|items"], share * own[right][:both],
+                                  n_resamples=n_resamples)
 
     return list(own), score
 

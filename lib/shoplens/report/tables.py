@@ -105,12 +105,17 @@ def shares_inside(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def search_gains(table: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences, value and interval in one cell."""
+    """Paired differences, value and interval in one cell; where the table knows them, how many queries and products
+    were asked, the smallest difference that this many can show, and p corrected for the number of comparisons."""
     keys = [key for key in ("protocol", "feature", "selection", "variant", "against") if key in table]
     shown, metric = table[keys].copy(), ", ".join(table["metric"].unique())
     if "score" in table:
         shown[metric] = table["score"].map("{:.3f}".format)
     shown[f"difference in {metric}"] = [f"{r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]" for r in table.itertuples()]
+    if "visible" in table:
+        shown["queries · products"] = [f"{r.n:,} · {r.products}" for r in table.itertuples()]
+        shown["smallest visible"], shown["p (Holm)"] = (table[name].map("{:.3f}".format) for name in ("visible",
+                                                                                                       "p_holm"))
     return shown.assign(verdict=table["verdict"])
 
 

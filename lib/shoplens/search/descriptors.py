@@ -50,11 +50,11 @@ def expand(queries: np.ndarray, found: np.ndarray, alpha: float = 3.0) -> np.nda
 
 
 @torch.no_grad()
-def local_weights(model: Descriptor, maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """w_i of Eq. 2 (P2) for some rows, float32 n×h×w, all ≥ 0. model: a `Descriptor` in eval mode. maps: activations of
-    all rows."""
+def local_weights(model: Descriptor, maps, rows: np.ndarray) -> np.ndarray:
+    """w_i of Eq. 2 (P2) for some rows, float32 n×h×w, all ≥ 0. model: a `Descriptor` in eval mode. maps: whatever
+    gives activations for row numbers."""
     device, weights = next(model.parameters()).device, []
     for part in np.array_split(rows, -(-len(rows) // 64)):
-        last = model.block(torch.from_numpy(maps[part]).to(device))
+        last = model.block(torch.as_tensor(maps[part]).to(device))
         weights.append(model.head.local_weights(last).float().cpu().numpy())
     return np.concatenate(weights)

@@ -1,33 +1,46 @@
-"""Pictures of other products, drawn and searched as they stream by (P2 §5.8)."""
+"""Pictures of other products, searched as they stream by: those a catalogue marks, and drawn ones (P2 §5.8)."""
 
 import importlib
+import io
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import nn
 
-from shoplens.data.images import normalise
+from shoplens.data.catalogue import Catalogue
+from shoplens.data.images import decode, normalise
+from shoplens.processes import usable_cores
 from shoplens.search.nearest import Chunks
 
-
-def draws_distractors(dataset: str) -> bool:
-    """Whether the data set can draw pictures of other products."""
-    return hasattr(importlib.import_module(f"shoplens.data.sources.{dataset}"), "distractors")
+FEW = 1000      # so many are drawn sooner by one process than others have started
 
 
-def distractor_images(dataset: str, count: int, size: int, seed: int = 0, batch: int = 256) -> Iterator[np.ndarray]:
-    """Batches of distractor pictures, uint8 B×size×size×3, drawn as they are asked for; ValueError where the data set
-    cannot draw any."""
-    if not draws_distractors(dataset):
-        raise ValueError(f"{dataset!r} cannot draw distractors")
-    source, held = importlib.import_module(f"shoplens.data.sources.{dataset}"), []
-    for distractor in source.distractors(count, seed=seed, size=size):
-        held.append(distractor.image)
-        if len(held) == batch:
-            yield np.stack(held)
-            held = []
-    if held:
+def marked(catalogue: Catalogue) -> np.ndarray:
+    """Rows of the catalogue whose role is `distractor`."""
+    return np.flatnonzero(catalogue.images["role"] == "distractor") if "role" in catalogue.images else np.array([], int)
+
+
+def can_draw(catalogue: Catalogue) -> bool:
+    """Whether the catalogue's source can draw pictures of other products."""
+    return hasattr(importlib.import_module(f"shoplens.data.sources.{catalogue.name}"), "distractors")
+
+
+def distractor_images(catalogue: Catalogue, drawn: int, size: int, seed: int = 0,
+                      batch: int = 256) -> Iterator[np.ndarray]:
+    """Batches of pictures, uint8 B×size×size×3: those that the catalogue marks, then `drawn` others, drawn as they are
+    asked for, at the catalogue's own size and kept as its pictures are; ValueError where it cannot draw any."""
+    if drawn and not can_draw(catalogue):
+        raise ValueError(f"{catalogue.name!r} cannot draw distractors")
+    files = catalogue.files()
+    pictures = (decode(files[row], size) for row in marked(catalogue))
+    if drawn:
+        source = importlib.import_module(f"shoplens.data.sources.{catalogue.name}")
+        strangers = source.distractors(drawn, seed=seed, size=catalogue.provenance["size"],
+                                       workers=usable_cores() if drawn > FEW else 1)
+        pictures = itertools.chain(pictures, (decode(io.BytesIO(each.file), size) for each in strangers))
+    while held := list(itertools.islice(pictures, batch)):
         yield np.stack(held)
 
 

@@ -33,26 +33,32 @@ def ambiguous_positive_terms(query: Tensor, positives: Tensor, negative: Tensor,
     return F.relu(distance(query, positives, squared) + margin - distance(query, negative, squared))
 
 
-def ranking_loss(features: Tensor, candidates: list[dict], margin: float = 0.1,
+def all_distances(features: Tensor, squared: bool = True) -> Tensor:
+    """Distances between all pairs from one matrix product, in float32 or better whatever the precision of training: U×D
+    → U×U. Squared, or their roots."""
+    with torch.autocast(features.device.type, enabled=False):
+        features = features if features.dtype == torch.float64 else features.float()
+        products = features @ features.T
+    lengths = products.diagonal()
+    total = lengths[:, None] + lengths[None] - 2 * products
+    return total if squared else total.clamp_min(1e-12).sqrt()
+
+
+def ranking_loss(features: Tensor, triplets: Tensor, ambiguous: Tensor, queries: int, margin: float = 0.1,
                  squared: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 3 + Eq. 4 of a batch of queries, and logs: triplets per query, the share of them that violate the margin
     under the weights as they are now, and the two parts of the loss.
 
     The sum is divided by the number of violating triplets, as in the code the paper builds on: candidates were mined
     with older features, and those that are in order by now would only dilute the step. features: U×D of the batch's
-    images. candidates: positions in them, as `QueryBatches` gives them. Where nothing violates the loss is 0.
+    images. triplets: positions in them, int64 T×3 (query, positive, negative). ambiguous: T bools, those of Eq. 4 (see
+    `mining.triplets_of`). queries: how many they belong to. Where nothing violates the loss is 0.
     """
-    negatives, positives = [features.new_zeros(0)], [features.new_zeros(0)]
-    for c in candidates:
-        query = features[c["query"]]
-        negatives.append(hard_negative_terms(query, features[c["positive"]], features[c["hard_negatives"]], margin,
-                                             squared))
-        positives.append(ambiguous_positive_terms(query, features[c["ambiguous_positives"]],
-                                                  features[c["nearest_negative"]], margin, squared))
-    negatives, positives = torch.cat(negatives), torch.cat(positives)
-    triplets = len(negatives) + len(positives)
-    violating = (negatives > 0).sum() + (positives > 0).sum()
-    divisor = violating.clamp_min(1)
-    loss = (negatives.sum() + positives.sum() + features.sum() * 0.0) / divisor     # the last: a graph in any case
-    return loss, {"triplets": torch.tensor(triplets / len(candidates)), "violating": violating / max(triplets, 1),
-                  "negative_loss": negatives.sum() / divisor, "positive_loss": positives.sum() / divisor}
+    far = all_distances(features, squared)
+    query, positive, negative = triplets.T
+    terms = F.relu(far[query, positive] + margin - far[query, negative])
+    divisor = (terms > 0).sum().clamp_min(1)
+    eq4 = (terms * ambiguous).sum() / divisor
+    loss = terms.sum() / divisor + features.sum() * 0.0     # the last: a graph in any case
+    return loss, {"triplets": torch.tensor(len(terms) / queries), "violating": (terms > 0).sum() / max(len(terms), 1),
+                  "negative_loss": (terms * ~ambiguous).sum() / divisor, "positive_loss": eq4}

@@ -51,6 +51,14 @@ def select(query: int, positives: np.ndarray, to_positives: np.ndarray, negative
                       positives[ambiguous[:ambiguous_positives]], rank)
 
 
+def triplets_of(candidates: list[Candidates]) -> tuple[np.ndarray, np.ndarray]:
+    """All terms of Eq. 3 and Eq. 4 as triplets (query, positive, negative), row numbers T×3: (q, p', n) of every hard
+    negative and (q, p, n') of every ambiguous positive; and T bools, which of them are Eq. 4's."""
+    hard = [(c.query, c.positive, n) for c in candidates for n in c.hard_negatives]
+    ambiguous = [(c.query, p, c.nearest_negative) for c in candidates for p in c.ambiguous_positives]
+    return np.array(hard + ambiguous, np.int64).reshape(-1, 3), np.arange(len(hard) + len(ambiguous)) >= len(hard)
+
+
 @dataclass
 class Memory:
     """The hard negatives each query last had, so that the next mining looks at them again (Arandjelović et al.)."""
@@ -83,22 +91,14 @@ class Mining:
     margin: float = 0.1
     squared: bool = True
 
-    def mine(self, queries: np.ndarray, features: np.ndarray, memory: Memory, seed: tuple[int, ...],
-             chunk: int = 256) -> list[Candidates]:
-        """Candidates of each query, from one matrix product per chunk of queries; `memory` is read and updated.
+    def mine(self, queries: np.ndarray, squared: np.ndarray, memory: Memory, seed: tuple[int, ...]) -> list[Candidates]:
+        """Candidates of each query; `memory` is read and updated.
 
-        features: float32 of all rows × D, unit length; rows that are neither query nor gallery are not read. seed:
-        of the sampled negatives, with the query's row added, so a query's sample does not depend on its neighbours.
+        squared: squared distances of cached features, float32 Q × gallery. seed: of the sampled negatives, with the
+        query's row added, so a query's sample does not depend on its neighbours.
         """
-        found, of_gallery = [], self.items[self.gallery]
-        gallery = np.asarray(features[self.gallery])
-        for start in range(0, len(queries), chunk):
-            part = queries[start:start + chunk]
-            total = 2 - 2 * np.asarray(features[part]) @ gallery.T
-            far = total if self.squared else np.sqrt(np.maximum(total, 0))
-            for row, query in enumerate(part):
-                found.append(self._one(int(query), far[row], of_gallery, memory, seed))
-        return found
+        of_gallery, far = self.items[self.gallery], squared if self.squared else np.sqrt(np.maximum(squared, 0))
+        return [self._one(int(query), own, of_gallery, memory, seed) for query, own in zip(queries, far, strict=True)]
 
     def _one(self, query: int, far: np.ndarray, of_gallery: np.ndarray, memory: Memory,
              seed: tuple[int, ...]) -> Candidates:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import faiss
 import numpy as np
 
+DESCRIBED = 1024    # gallery images whose features are asked for at a time
 Chunks = Iterable[tuple[np.ndarray, np.ndarray]]    # (ids, features): int64 of M, float32 M×D
 
 
@@ -50,8 +51,8 @@ def rank(features, split, items: np.ndarray, k: int = 20) -> tuple[np.ndarray, n
     row. A query that stands in the gallery does not find itself; galleries of fewer than k images leave rows −1,
     which are no hits.
     """
-    gallery = ((split.gallery[start:start + 65536], features[split.gallery[start:start + 65536]])
-               for start in range(0, len(split.gallery), 65536))
+    gallery = ((split.gallery[start:start + DESCRIBED], features[split.gallery[start:start + DESCRIBED]])
+               for start in range(0, len(split.gallery), DESCRIBED))
     distances, ids = search_exact(features[split.queries], gallery, k + 1)
     itself = ids == split.queries[:, None]
     distances, ids = merge(np.where(itself, np.inf, distances), np.where(itself, -1, ids), k)

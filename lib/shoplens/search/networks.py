@@ -16,7 +16,7 @@ from shoplens.data.images import Batches, ImageStore, normalise, open_store, war
 from shoplens.models.backbones import Backbone
 from shoplens.models.netvlad import Descriptor, GlobalPooling, NetVLAD, NetVLADInit, cut_trunk
 from shoplens.models.restore import Recipe, TrunkRecipe, load_weights, restore_trunk
-from shoplens.search.activations import RowFeatures, store_activations
+from shoplens.search.activations import Activations, RowFeatures, store_activations
 from shoplens.search.protocols import SearchProtocol
 
 GLOBAL, GEM = "global", "gem"       # features that are not local weights of `netvlad.LocalWeights`
@@ -27,8 +27,7 @@ class FrozenTrunk:
     """What all networks of a protocol stand on.
 
     recipe, backbone: whose trunk it is. frozen: the part that never learns. block: the last block as it was before
-    learning (copy it before you train it). store: the images. maps: activations of the frozen part, float32 N×C×h×w,
-    for `rows`.
+    learning (copy it before you train it). store: the images. maps: activations of the frozen part, for `rows`.
     """
 
     recipe: TrunkRecipe
@@ -36,7 +35,7 @@ class FrozenTrunk:
     frozen: nn.Module
     block: nn.Module
     store: ImageStore
-    maps: np.ndarray
+    maps: Activations
     rows: np.ndarray
 
 

@@ -1,7 +1,7 @@
 """Which images ask and which answer, in training, validation and test (P2 §4.3)."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,18 @@ class SearchProtocol:
     def relevant(self, split: str) -> np.ndarray:
         """How many images of the gallery show each query's product: Q counts."""
         return _relevant(self.items, self.splits[split].queries, self.splits[split].gallery)
+
+    def products(self, split: str) -> np.ndarray:
+        """Product of each query of a split: Q."""
+        return self.items[self.splits[split].queries]
+
+
+def sample_queries(protocol: SearchProtocol, split: str, most: int = 500, seed: int = 0) -> SearchProtocol:
+    """The protocol with at most `most` queries of a split, in their order, the same for everyone who asks with this
+    seed; galleries and the other splits stay whole."""
+    own = protocol.splits[split]
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(own.queries))[:most])
+    return replace(protocol, splits=protocol.splits | {split: SearchSplit(own.queries[drawn], own.gallery)})
 
 
 def build_protocol(catalogue: Catalogue, name: str, *, seed: int = 0,

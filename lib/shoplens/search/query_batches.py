@@ -10,17 +10,28 @@ import torch
 from torch import nn
 
 from shoplens.data.images import ImageStore
-from shoplens.search.activations import features_of
-from shoplens.search.mining import Candidates, Memory, Mining, refreshes
+from shoplens.search.activations import gibibytes, squared_distances
+from shoplens.search.mining import Candidates, Memory, Mining, refreshes, triplets_of
+from shoplens.search.nearest import DESCRIBED
 
 DRIFT_IMAGES = 256      # gallery images whose movement between two refreshes is measured
+
+
+def memory_bill(dimensions: int, *, mined: int, trained: int, scored: int, searched: int) -> dict[str, float]:
+    """What mining and scoring hold at a time, in GiB by name. dimensions: of a feature. mined: queries between two
+    refreshes. trained: images of the training gallery. scored, searched: queries and gallery of the largest split."""
+    return {"features of queries": gibibytes(max(mined, scored), dimensions),
+            "features of parts of a gallery": 2 * gibibytes(min(DESCRIBED, searched), dimensions),
+            "distances of mined queries": gibibytes(mined, trained),
+            "features watched for drift": 2 * gibibytes(min(DRIFT_IMAGES, trained), dimensions)}
 
 
 @dataclass
 class QueryBatches:
     """Epochs of mined queries.
 
-    model: the network that is trained, whose features are mined. maps: activations of all rows of the store. indices:
+    model: the network that is trained, whose features are mined. maps: whatever gives activations for row numbers, see
+    `activations.described`. indices:
     the training queries. interval: queries between two extractions of all features in the first epochs; it doubles
     every `halve_every` (P2 §4.1). queries_per_epoch: drawn anew for each epoch, watched ones always among them; 0: all.
     watch: rows of queries whose candidates are kept in `mined_log`, one entry per epoch: epoch, queries before it,
@@ -31,7 +42,7 @@ class QueryBatches:
     """
 
     model: nn.Module
-    maps: np.ndarray
+    maps: object
     indices: np.ndarray
     mining: Mining
     batch_size: int
@@ -64,7 +75,8 @@ class QueryBatches:
     def epoch(self, epoch: int, device: torch.device | str = "cpu", rank: int = 0,
               world: int = 1) -> Iterator[dict]:
         """Batches of queries in an order drawn from (seed, epoch): "activations" U×C×h×w of the distinct images they
-        need, "candidates" with positions in them, "indices" (the queries) and "loss_scale" (see `images.Batches`)."""
+        need, "labels" (the product of each), "triplets" T×3 with positions among them and "ambiguous" T (see
+        `mining.triplets_of`), "indices" (the queries) and "loss_scale" (see `images.Batches`)."""
         memory = Memory(dict(self._memory[epoch].hard)) if epoch in self._memory else Memory()
         # An epoch that is begun twice is logged once.
         self.mined_log[:] = [entry for entry in self.mined_log if entry[0] < epoch]
@@ -87,23 +99,24 @@ class QueryBatches:
     def _mine(self, queries: np.ndarray, epoch: int, start: int, memory: Memory) -> list[Candidates]:
         was_training = self.model.training
         self.model.eval()
-        features = features_of(self.model, self.maps, np.union1d(queries, self.mining.gallery))
+        every = -(-len(self.mining.gallery) // DRIFT_IMAGES)
+        far, some = squared_distances(self.model, self.maps, queries, self.mining.gallery, slice(None, None, every))
         self.model.train(was_training)
-        some = features[self.mining.gallery[:: -(-len(self.mining.gallery) // DRIFT_IMAGES)]]
         if self._before is not None:
             self.drift.append((epoch, start, float(np.mean(np.sum((some - self._before) ** 2, axis=1)))))
-        self._before = some.copy()
-        found = self.mining.mine(queries, features, memory, (self.seed, epoch, start))
+        self._before = some
+        found = self.mining.mine(queries, far, memory, (self.seed, epoch, start))
         self.mined_log += [(epoch, start, one) for one in found if one.query in self.watch]
         return found
 
     def _batch(self, mine: list[Candidates], device) -> dict:
-        roles = [{"query": c.query, "positive": c.positive, "nearest_negative": c.nearest_negative,
-                  "hard_negatives": c.hard_negatives, "ambiguous_positives": c.ambiguous_positives} for c in mine]
-        distinct = np.unique(np.concatenate([np.atleast_1d(rows) for one in roles for rows in one.values()]))
-        places = [{role: np.searchsorted(distinct, rows) for role, rows in one.items()} for one in roles]
-        return {"activations": torch.from_numpy(np.ascontiguousarray(self.maps[distinct])).to(device),
-                "candidates": places, "indices": torch.tensor([c.query for c in mine])}
+        triplets, ambiguous = triplets_of(mine)
+        named = [(c.query, c.positive, c.nearest_negative) for c in mine]       # in the batch with or without a triplet
+        rows = np.unique(np.concatenate([np.ravel(named), triplets.ravel()]))
+        return {"activations": torch.as_tensor(self.maps[rows]).to(device),
+                "labels": torch.from_numpy(self.mining.items[rows]).to(device),
+                "triplets": torch.from_numpy(np.searchsorted(rows, triplets)).to(device),
+                "ambiguous": torch.from_numpy(ambiguous).to(device), "indices": torch.tensor([c.query for c in mine])}
 
 
 def _to_json(candidates: Candidates) -> dict:

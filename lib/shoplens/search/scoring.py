@@ -9,8 +9,7 @@ from shoplens.search.descriptors import expand
 from shoplens.search.nearest import Chunks, in_chunks, merge, rank, search_exact, search_inside
 from shoplens.search.protocols import SearchProtocol
 from shoplens.statistics.average_precision import accuracy_at, average_precision
-from shoplens.statistics.bootstrap import bootstrap_mean, gain_over_seeds
-from shoplens.statistics.verdicts import verdict
+from shoplens.statistics.over_products import mean_over_products
 
 
 def score(features, protocol: SearchProtocol, split: str, k: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,20 +70,22 @@ def score_expanded(features, protocol: SearchProtocol, split: str, count: int, k
     return precision_of_places(places, protocol, split, k)
 
 
-def score_rows(precision: np.ndarray, accuracy: np.ndarray, items: np.ndarray | None, k: int, n_resamples: int,
+def score_rows(precision: np.ndarray, accuracy: np.ndarray, products: np.ndarray, k: int, n_resamples: int,
                **columns) -> list[dict]:
-    """Two tidy rows, MAP@k and ACC@k, with intervals over products. items: product of each query; None: over queries.
-    columns: what else the rows say."""
+    """Two tidy rows, MAP@k and ACC@k, with intervals over products. products: product of each query. columns: what else
+    the rows say. n: queries; products: how many different ones they show."""
     rows = []
     for metric, values in ((f"MAP@{k}", precision), (f"ACC@{k}", accuracy)):
-        interval = bootstrap_mean(np.asarray(values, float), items, n_resamples=n_resamples)
-        rows.append(columns | {"metric": metric, "k": k, "value": interval.value, "n": len(values),
-                               "low": interval.low, "high": interval.high})
+        mean = mean_over_products(values, products, n_resamples=n_resamples)
+        rows.append(columns | {"metric": metric, "k": k, "value": mean.value, "n": len(values),
+                               "products": mean.units, "low": mean.low, "high": mean.high})
     return rows
 
 
-def gain_row(values: np.ndarray, others: np.ndarray, items: np.ndarray, n_resamples: int, **columns) -> dict:
-    """One tidy row of a paired difference over queries, with its verdict by the interval; values, others: Q or S×Q,
-    items: product of each query; see `bootstrap.gain_over_seeds`. columns: what else the row says."""
-    gain = gain_over_seeds(values, others, items, n_resamples)
-    return columns | {"value": gain.value, "low": gain.low, "high": gain.high, "verdict": verdict(gain)}
+def gain_row(values: np.ndarray, others: np.ndarray, products: np.ndarray, n_resamples: int, **columns) -> dict:
+    """One tidy row of a paired difference over queries, its interval over products crossed with seeds; values, others:
+    Q or S×Q, products: product of each query; see `over_products.mean_over_products`. columns: what else the row says.
+    visible: the smallest difference seen at 80 % power. `judged` adds the verdict, once the table is whole."""
+    gain = mean_over_products(values, products, others, n_resamples=n_resamples)
+    return columns | {"n": np.shape(values)[-1], "products": gain.units, "seeds": gain.seeds, "value": gain.value,
+                      "low": gain.low, "high": gain.high, "p_value": gain.p_value, "visible": gain.visible}

@@ -111,7 +111,7 @@ class Bench:
 
     def products(self, split: str = "test") -> np.ndarray:
         """Product of each query of a split."""
-        return self.protocol.items[self.protocol.splits[split].queries]
+        return self.protocol.products(split)
 
     def best(self, feature: str, repeat: int = 0) -> dict[int, TrainedNetwork]:
         """The networks of a feature that learned from the last of SELECTIONS there is, by seed."""

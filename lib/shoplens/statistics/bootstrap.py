@@ -1,5 +1,4 @@
-"""Percentile bootstrap intervals: of means over queries (by product where it is known), of ACC and MACC, and over
-seeds."""
+"""Percentile bootstrap intervals of ACC and MACC, and over seeds; those of search scores are in `over_products`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,30 +16,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def bootstrap_mean(values: np.ndarray, clusters: np.ndarray | None = None, *, against: np.ndarray | None = None,
-                   n_resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean over queries with its percentile interval; with `against`, of the paired difference.
-
-    values, against: Q numbers of the same queries; a query that is NaN in either is left out. clusters: product of each
-    query, Q. Queries that show one product succeed and fail together, so a product is then drawn with all its queries;
-    without it each query is drawn on its own. Raises ValueError where no query has a number.
-    """
-    values = np.asarray(values, float) - (0.0 if against is None else np.asarray(against, float))
-    known = ~np.isnan(values)
-    if not known.any():
-        raise ValueError("there is no query with a score")
-    values = values[known]
-    rng = np.random.default_rng(seed)
-    if clusters is None:
-        means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(n_resamples)])
-    else:
-        cluster = np.unique(np.asarray(clusters)[known], return_inverse=True)[1]
-        totals, counts = np.bincount(cluster, values), np.bincount(cluster)
-        drawn = rng.integers(0, len(counts), (n_resamples, len(counts)))
-        means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return _percentiles(float(np.mean(values)), means, level)
 
 
 def bootstrap_accuracy(correct: np.ndarray, labels: np.ndarray, statistic: str = "acc", *,
@@ -75,14 +50,6 @@ def widened(gain: Interval, by_seed: Sequence[float]) -> Interval:
     """The interval of a mean over seeds, widened to each seed's own gain: where seeds disagree, no bootstrap over
     images or queries knows what another training would bring."""
     return Interval(gain.value, float(min(gain.low, *by_seed)), float(max(gain.high, *by_seed)))
-
-
-def gain_over_seeds(values: np.ndarray, others: np.ndarray, items: np.ndarray, n_resamples: int) -> Interval:
-    """Paired difference over queries of the mean over seeds, its interval over products, `widened`. values, others: AP
-    of each query, Q, or S×Q of the same S seeds; a NaN leaves its query out. items: product of each query, Q."""
-    difference = np.atleast_2d(values) - np.atleast_2d(others)
-    mean = bootstrap_mean(difference.mean(axis=0), items, n_resamples=n_resamples)
-    return widened(mean, np.nanmean(difference, axis=1))
 
 
 def _percentiles(value: float, resampled: Sequence[float], level: float) -> Interval:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shoplens import environment
 from shoplens.errors import StudyError
-from shoplens.paths import root, write_json
+from shoplens.paths import cache_dir, root, write_json
 from shoplens.processes import end_with
 from shoplens.sealed import write_sealed
 from shoplens.study.fingerprint import code_files
@@ -95,6 +95,7 @@ def _kernel_environment(run: RunSpec, fingerprint: str) -> dict[str, str]:
         "STUDY_ROOT": str(root()),
         "SHOPLENS_STAGING": str(work / "files"),
         "SHOPLENS_CHECKPOINTS": str(run.results / "checkpoints" / f"{run.id}-{fingerprint[:12]}"),
+        "SHOPLENS_TRAININGS": "" if os.environ.get("RETRAIN") else str(cache_dir() / "trainings"),
         "SHOPLENS_INPUTS": json.dumps(run.inputs),
         "SHOPLENS_KERNEL_LOCK": str(lock_file(run, ".kernel")),
         "PYTHONPATH": os.pathsep.join(filter(None, path)),

@@ -6,80 +6,25 @@ Prose, comments and docstrings do not count, so editing them retrains nothing; a
 the notebooks that import it.
 """
 
-import ast
 import hashlib
-import importlib.util
 import json
 import re
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from shoplens.environment import installed
 from shoplens.errors import StudyError
+from shoplens.modules import PACKAGE, Module, closure, imported_names, module_file
 from shoplens.paths import data_dir, root
 from shoplens.sealed import file_hashes, files_in
 from shoplens.study.parameters import code_cells, has_magic, parse_cell
 from shoplens.study.plan import RunSpec
 from shoplens.syntax import code_text, short_hash
 
-PACKAGE = "shoplens"
 # Packages that compute a run's numbers: what they are imported as → the distributions that may have brought them.
 COMPUTING = {
     "torch": ("torch",), "torchvision": ("torchvision",), "timm": ("timm",), "faiss": ("faiss-gpu", "faiss-cpu"),
     "numpy": ("numpy",), "sklearn": ("scikit-learn",), "scipy": ("scipy",), "accelerate": ("accelerate",),
 }  # fmt: skip
-
-
-class Module(NamedTuple):
-    """What counts of a module: the hash of its code, and the dotted names it imports."""
-
-    hash: str
-    imports: frozenset[str]
-
-
-def module_file(name: str) -> Path | None:
-    """File of the module `shoplens.a.b` in this study's lib/, or None if there is none."""
-    base = root() / "lib" / Path(*name.split("."))
-    return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
-
-
-def _imports(tree: ast.AST, package: str = "") -> set[str]:
-    """Dotted names that a tree may import, anywhere in it, also inside functions; relative ones from `package`."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return found
-
-
-@cache
-def _module(name: str, file: Path, text: str) -> Module:
-    try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        raise StudyError(f"{file.relative_to(root())}, line {error.lineno}: {error.msg}") from None
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    imports = frozenset(_imports(tree, package))
-    return Module(short_hash(code_text(tree)), imports)
-
-
-def closure(names: set[str]) -> dict[str, Module]:
-    """The shoplens modules that importing these dotted names reaches, by name, the packages on the way included."""
-    found: dict[str, Module] = {}
-    pending = list(names)
-    while pending:
-        name = pending.pop()
-        if name in found or name.split(".")[0] != PACKAGE:
-            continue
-        if file := module_file(name):
-            found[name] = _module(name, file, file.read_text(encoding="utf-8"))
-            pending += found[name].imports
-        pending.append(name.rpartition(".")[0])
-    return dict(sorted(found.items()))
 
 
 def _packages(names: set[str], modules: dict[str, Module]) -> dict[str, str]:
@@ -107,7 +52,8 @@ def _notebook_code(path: Path) -> tuple[str, set[str]]:
         if "parameters" in cell.tags:
             continue
         tree = parse_cell(cell.source)
-        names |= _imports(tree) if tree else set(re.findall(r"^\s*(?:from|import)\s+(\w[\w.]*)", cell.source, re.M))
+        plain = re.findall(r"^\s*(?:from|import)\s+(\w[\w.]*)", cell.source, re.M)
+        names |= imported_names(tree) if tree else set(plain)
         text = code_text(tree) if tree and not has_magic(cell.source) else cell.source
         parts.append(f"{sorted(cell.tags)} {text}")
     return short_hash("\n\n".join(parts)), names

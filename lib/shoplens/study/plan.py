@@ -16,7 +16,8 @@ from shoplens.study.study_file import read_study
 class RunSpec:
     """One execution of a notebook: `id` is `name`, or `name-s<seed>` for a seed other than 0.
 
-    outputs: what it must write. optional: what it may write besides, where the data has something to show.
+    outputs: what it must write. optional: what it may write besides, where the data has something to show. ablation:
+    it shows what a poorer way does, so doubts about its network do not keep it from being accepted.
     """
 
     id: str
@@ -33,6 +34,7 @@ class RunSpec:
     raw: str = ""
     optional: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    ablation: bool = False
 
     @property
     def upstream(self) -> list[str]:
@@ -65,7 +67,7 @@ class RunSpec:
 @dataclass(frozen=True)
 class Study:
     """study.yml, checked and expanded: `profiles` {name: what it is about}, `seeds` {profile: its default seeds},
-    `datasets` {name: {title, capabilities, raw}}, `runs` {name: {notebook, inputs, outputs, …}}."""
+    `datasets` {name: {title, capabilities, raw, seeds}}, `runs` {name: {notebook, inputs, outputs, …}}."""
 
     profiles: dict[str, str]
     seeds: dict[str, tuple[int, ...]]
@@ -82,13 +84,17 @@ class Study:
         for kind, value, known in (("DATASET", dataset, self.datasets), ("PROFILE", profile, self.profiles)):
             if value not in known:
                 raise StudyError(f"{kind}={value} is not in study.yml; choose one of: {', '.join(known)}")
-        seeds = seeds or self.seeds[profile]
+        seeds = seeds or self.seeds_of(dataset, profile)
         capable = set(self.datasets[dataset].get("capabilities") or ())
         repeated = {name: self._seeds_of(name, seeds) for name, run in self.runs.items()
                     if dataset in run.get("datasets", self.datasets) and capable.issuperset(run["needs"])}
         runs = [self._run(name, dataset, profile, seed, repeated) for name in repeated for seed in repeated[name]]
         _check_outputs(runs)
         return {run.id: run for run in runs}
+
+    def seeds_of(self, dataset: str, profile: str) -> tuple[int, ...]:
+        """Seeds of repeated runs where none are asked for: the dataset's own for this profile, or the profile's."""
+        return tuple(self.datasets[dataset].get("seeds", {}).get(profile, self.seeds[profile]))
 
     def _seeds_of(self, name: str, seeds: tuple[int, ...]) -> tuple[int, ...]:
         """Seeds a run is repeated for: all, with `seeds: first` the first that is asked for, else 0."""
@@ -114,6 +120,7 @@ class Study:
             raw=self.datasets[dataset].get("raw", ""),
             optional=tuple(output.replace("{run}", run_id) for output in run.get("optional", ())),
             files=tuple(run.get("files", ())),
+            ablation=run.get("ablation", False),
         )  # fmt: skip
 
 

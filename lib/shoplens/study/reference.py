@@ -19,14 +19,15 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
     """Copy tables, plots and records to results/reference/<dataset>/<profile>/; sheets of pictures stay behind, and of
     the smoke profile the plots too.
 
-    StudyError, before anything is copied, for a run that is not done, for code that is not committed, be it that of a
-    run these need, and for fewer seeds than the reference has. Without `run_id`, what study.yml no longer has goes.
+    StudyError, before anything is copied, for a run that is not done, for a network that nobody should judge by (its
+    record holds doubts, and it is no ablation), for code that is not committed, be it that of a run these need, and for
+    fewer seeds than the reference has. Without `run_id`, what study.yml no longer has goes.
     A done run's fingerprint is that of the files as they are now, so if git has these, the result is theirs, even
     if they were committed only after the run. The accepted record says which commit that is.
     """
     study, asked = load_study(), parse_seeds(seeds)
     runs = study.plan(dataset, profile, asked)
-    asked = asked or study.seeds[profile]
+    asked = asked or study.seeds_of(dataset, profile)
     reference = root() / "results" / "reference" / dataset / profile
     gone = [] if run_id else _no_longer_planned(reference, study, runs, asked)
     found = assess(runs, fingerprints(runs))
@@ -35,6 +36,9 @@ def accept_reference(dataset: str, profile: str, seeds: str, run_id: str = "") -
         if found[run.id].state != "done":
             why = "; ".join(found[run.id].reasons) or "make reproduce"
             raise StudyError(f"cannot accept {run.id}: it is {found[run.id].state} ({why})")
+        doubts = found[run.id].record["provenance"].get("doubts")
+        if doubts and not run.ablation and profile not in TABLES_ALONE:
+            raise StudyError(f"cannot accept {run.id}: it is not trained well enough to judge by ({'; '.join(doubts)})")
     behind = needed(runs, run_id) if run_id else runs
     git = git_state(sorted({file for run in behind.values() for file in code_files(run)}))
     what = run_id or f"{dataset}/{profile}"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoplens.errors import StudyError
+from shoplens.modules import closure, module_file
 from shoplens.paths import data_dir, results_dir, root
 from shoplens.sealed import altered
 from shoplens.study.execute import execute, is_locked, lock_file, locked, num_processes, say
-from shoplens.study.fingerprint import closure, differences, digest, fingerprints, module_file
+from shoplens.study.fingerprint import differences, digest, fingerprints
 from shoplens.study.parameters import check_keywords, check_used
 from shoplens.study.plan import RunSpec, load_study, needed, parse_seeds
 from shoplens.study.publish import read_record, report_mark, work_folder
@@ -89,6 +90,7 @@ def graph(dataset: str, profile: str, seeds: str, run_id: str = "") -> str:
             check_keywords(f"study.yml, run {run.name}", "SOURCE", run.parameters().get("SOURCE", {}), source)
     found = assess(runs, fingerprints(runs))
     due = {name: run for name, run in runs.items() if found[name].state != "done"}
+    find_weights(due)
     folder = results_dir(dataset, profile)
     report = "" if run_id else _report_digest(runs)
     nothing = not due and (run_id or _report_stands(folder, report))
@@ -107,6 +109,21 @@ def fetch_raw(runs: dict[str, RunSpec]) -> None:
         try:
             registry.ensure_raw(dataset)
         except registry.DataError as error:
+            raise StudyError(str(error)) from None
+
+
+def find_weights(runs: dict[str, RunSpec]) -> None:
+    """Look for the pretrained weights of these runs, and download them, before anything else is made.
+
+    StudyError with the ways out where they cannot be had.
+    """
+    given = [run.parameters() for run in runs.values()]
+    for name in dict.fromkeys(known["BACKBONE"] for known in given if known.get("PRETRAINED")):
+        from shoplens.models import weights  # as above
+
+        try:
+            weights.find(name)
+        except (weights.WeightsError, ValueError) as error:
             raise StudyError(str(error)) from None
 
 

@@ -110,6 +110,7 @@ def _check_references(profiles: dict, datasets: dict, runs: dict) -> None:
     """StudyError for a name in a dataset or run that stands for nothing, and for a run that emits nothing."""
     needed = [need for run in runs.values() for need in run["needs"]]
     for name, keys in datasets.items():
+        _check_names(f"study.yml, dataset {name}", "seeds", keys.get("seeds", ()), profiles)
         _check_names(f"study.yml, dataset {name}", "capabilities", keys.get("capabilities") or (),
                      dict.fromkeys([*CAPABILITIES, *needed]))
     known = {

@@ -14,8 +14,10 @@ from shoplens.data.drawing.scenes import pick
 from shoplens.data.drawing.shapes.outlines import outline
 from shoplens.data.drawing.shapes.sketch import mix
 
+QUALITY = 92     # of the JPEG files that drawings are kept in
 DOMAINS = ("shop", "consumer")
 _SMOOTH = Image.Resampling.BICUBIC
+_OBJECTS = 3     # things that each further unit of clutter strews into a picture
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,20 @@ class Drawn:
     box: tuple[float, float, float, float]
 
 
-def draw(item: Item, domain: str, view: int, size: int) -> Drawn:
+@dataclass(frozen=True)
+class Causes:
+    """What makes a catalogue hard, for experiments with one cause at a time. clutter: of other things in the picture,
+    1 as usual, 0 none, 3 three times as much, shop pictures too. alike: share of pictures in [0, 1] that are brought so
+    close that the outline, which tells the roots apart, is cut off, besides the few that always are."""
+
+    clutter: float = 1.0
+    alike: float = 0.0
+
+
+USUAL = Causes()
+
+
+def draw(item: Item, domain: str, view: int, size: int, causes: Causes = USUAL) -> Drawn:
     """View number `view` (0, 1, …) of the item in a domain ("shop" or "consumer"), `size` x `size` pixels.
 
     The same arguments give the same picture, whatever was drawn before. Raises ValueError on an unknown domain.
@@ -39,7 +54,8 @@ def draw(item: Item, domain: str, view: int, size: int) -> Drawn:
     side = 2 * size
     sprite = paint(item, outline(item, rng.uniform(-1, 1, 3)), min(5 * size // 2, side + 160))
     compose = _shop if domain == "shop" else _consumer
-    picture, cover = compose(rng, item, sprite, side)
+    more = generator(item.seed, item.kind, item.number, "causes", DOMAINS.index(domain), view)
+    picture, cover = compose(rng, item, sprite, side, causes, more)
     picture = picture.resize((size, size), Image.Resampling.BOX)
     mask = cover.resize((size, size), Image.Resampling.BOX).point(lambda value: 255 if value >= 128 else 0)
     left, top, right, bottom = mask.getbbox()
@@ -104,15 +120,17 @@ def _minus(cover: Image.Image, layer: Image.Image) -> None:
     cover.paste(0, (0, 0), layer.getchannel("A").point(lambda value: 255 if value >= 128 else 0))
 
 
-def _shop(rng: np.random.Generator, item: Item, sprite: Sprite, side: int) -> tuple[Image.Image, Image.Image]:
+def _shop(rng: np.random.Generator, item: Item, sprite: Sprite, side: int, causes: Causes,
+          more: np.random.Generator) -> tuple[Image.Image, Image.Image]:
     picture = scenes.shop(rng, side)
+    scenes.clutter(more, picture, round(_OBJECTS * max(causes.clutter - 1, 0)))
     promote, extra = rng.random() < 0.5, rng.random()
     scale, close_up = mix(0.66, 0.93, rng.random()), rng.random() < 0.1
-    if close_up:  # the detail shot that most listings have
+    if close_up or more.random() < causes.alike:  # the detail shot that most listings have
         scale += 0.5
     corners = _corners(rng, side, scale, 6, 0.025, rng.random() < 0.35)
     layer, cover = _place(sprite, side, corners)
-    if extra < 0.14:
+    if extra < 0.14 * causes.clutter:
         _companions(rng, item, sprite, picture)
     if rng.random() < 0.7:
         _shadow(picture, cover, round(side * 0.01), round(side * mix(0.01, 0.04, rng.random())), side / 40,
@@ -149,19 +167,22 @@ def _companions(rng: np.random.Generator, item: Item, sprite: Sprite, picture: I
         picture.paste(small, (x, round(side * 0.04) + row * round(width * 1.1)), small)
 
 
-def _consumer(rng: np.random.Generator, item: Item, sprite: Sprite, side: int) -> tuple[Image.Image, Image.Image]:
+def _consumer(rng: np.random.Generator, item: Item, sprite: Sprite, side: int, causes: Causes,
+              more: np.random.Generator) -> tuple[Image.Image, Image.Image]:
     picture = scenes.consumer(rng, side)
-    scenes.clutter(rng, picture, int(rng.integers(0, 6)))
-    if rng.random() < 0.35:
+    scenes.clutter(rng, picture, round(int(rng.integers(0, 6)) * min(causes.clutter, 1)))
+    scenes.clutter(more, picture, round(_OBJECTS * max(causes.clutter - 1, 0)))
+    if rng.random() < 0.35 * causes.clutter:
         _neighbour(rng, item, picture)
     if rng.random() < 0.5:
         picture = picture.filter(ImageFilter.BoxBlur(side * mix(0.002, 0.012, rng.random())))
-    corners = _corners(rng, side, mix(0.52, 0.86, rng.random()), 28, 0.09, rng.random() < 0.5, 0.45)
+    closer = 0.5 if more.random() < causes.alike else 0.0
+    corners = _corners(rng, side, mix(0.52, 0.86, rng.random()) + closer, 28, 0.09, rng.random() < 0.5, 0.45)
     layer, cover = _place(sprite, side, corners)
     shift = (rng.uniform(-0.05, 0.05, 2) * side).astype(int).tolist()
     _shadow(picture, cover, shift[0], abs(shift[1]), side / mix(18, 60, rng.random()), mix(0.25, 0.6, rng.random()))
     picture.paste(layer, (0, 0), layer)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 * causes.clutter:
         front = overlays.occluder(rng, side, cover.getbbox())
         hidden = cover.copy()
         _minus(hidden, front)

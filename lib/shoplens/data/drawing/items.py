@@ -11,7 +11,7 @@ from shoplens.data.drawing.taxonomy import BY_NAME, LABELLED, LEAVES, STATES, Le
 
 KINDS = ("catalogue", "search", "distractor")
 NUM_KNOBS = 24
-_PURPOSES = ("item", "labels", "view", "leaf", "views")
+_PURPOSES = ("item", "labels", "view", "leaf", "views", "causes")
 PER_LEAF = 10**6  # numbers kept for one leaf: an item is the same however many others are drawn
 
 # Hue in degrees, saturation and value ranges of each colour name.
@@ -137,8 +137,15 @@ def make_item(seed: int, kind: str, number: int, leaf: str | None = None, **stat
         if name not in chosen or state not in STATES[name]:
             raise ValueError(f"bazaar: {leaf} has no {name}={state!r}; attributes are {sorted(chosen)}")
         chosen[name] = state
-    rng = generator(seed, kind, number, "labels")
-    drawn = dict(zip(STATES, rng.random(len(STATES)), strict=True))
-    labels = {name: chosen.get(name) if drawn[name] < LABELLED[name] else None for name in STATES}
+    labels = labels_of(seed, kind, number, chosen)
     return Item(seed, kind, number, BY_NAME[leaf], chosen, labels, knobs, pattern_knobs,
                 palette_of(chosen["colour"], colours))
+
+
+def labels_of(seed: int, kind: str, number: int, states: dict[str, str],
+              share: float | None = None) -> dict[str, str | None]:
+    """What an item's seller wrote down of its states: each attribute that applies with probability `share`, None for
+    the sparse shares of LABELLED. What is labelled at a share stays labelled at every larger one."""
+    drawn = generator(seed, kind, number, "labels").random(len(STATES))
+    return {name: states.get(name) if one < (LABELLED[name] if share is None else share) else None
+            for name, one in zip(STATES, drawn, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 from collections import deque
@@ -9,10 +10,8 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from shoplens import processes
-from shoplens.data.drawing.compose import draw
+from shoplens.data.drawing.compose import QUALITY, draw
 from shoplens.data.drawing.items import make_item
 
 _CHUNK = 64
@@ -20,18 +19,20 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Distractor:
-    """`item`: its name, unlike any catalogue item's; `image`: (size, size, 3) uint8 RGB, a shop view."""
+    """`item`: its name, unlike any catalogue item's; `file`: a shop view, as the bytes of a JPEG file like the
+    catalogue's. Were it made otherwise, a network could tell it by its making."""
 
     item: str
     root: str
     leaf: str
-    image: np.ndarray
+    file: bytes
 
 
 def distractor(number: int, *, seed: int = 0, size: int = 96) -> Distractor:
     """Distractor `number` (0, 1, …): the same whatever range it is drawn in."""
-    item = make_item(seed, "distractor", number)
-    return Distractor(item.name, item.leaf.root, item.leaf.name, np.asarray(draw(item, "shop", 0, size).image))
+    item, file = make_item(seed, "distractor", number), io.BytesIO()
+    draw(item, "shop", 0, size).image.save(file, "jpeg", quality=QUALITY)
+    return Distractor(item.name, item.leaf.root, item.leaf.name, file.getvalue())
 
 
 def distractors(count: int, *, start: int = 0, seed: int = 0, size: int = 96,
