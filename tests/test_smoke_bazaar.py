@@ -23,10 +23,12 @@ RUNS = {
     "05_bmtl_rl", "05_ssmtl_rl",
     "06_bmtl_ca", "06_ssmtl_ca", "06_ssmtl_ca_core", "06_parallel_core", "06_single_colour",
     "06b_long_tail",
-    "07_classification_analysis",
+    "02_bcnn_longer", "03_sscnn_centre", "06_shuffled_core",
+    "07_classification_analysis", "07b_clutter",
     "08_netvlad",
     "09_global_closest", "09_global_pos10", "09_global_again", "09_global_plain", "09_global_20th_interval",
     "09_local_pos10", "09_norm_pos10", "09_gem_pos10",
+    "09b_supcon_linear", "09b_triplet_pos10",
     "10_search_analysis", "11_report", "12_explore",
 }  # fmt: skip
 ON_CORE = {"bCNN", "ssCNN", "ssMTL-CA"}

@@ -57,3 +57,16 @@ def test_drift_stands_where_in_the_epoch_it_was_measured():
     drift = pd.DataFrame({"epoch": [0, 1], "query": [50, 0], "moved": [0.1, 0.3]})
     axis, = search_charts.drift_curve(drift, 100, 0.1).axes
     assert axis.lines[0].get_xydata().tolist() == [[1.5, 0.1], [2.0, 0.3]]
+
+
+def test_bars_by_treatment_are_the_tables_numbers():
+    table = pd.DataFrame([{"variant": v, "way": w, "value": value, "low": value - 0.1, "high": value + 0.2}
+                          for v, w, value in (("a", "plain", 0.3), ("a", "power", 0.4), ("b", "plain", 0.5),
+                                              ("b", "power", 0.2))])
+    axis = search_charts.by_treatment(table, 20).axes[0]
+    bars = {(bar.get_label(), i): patch for bar in axis.containers if hasattr(bar, "patches")
+            for i, patch in enumerate(bar.patches)}
+    assert {key: round(patch.get_height(), 6) for key, patch in bars.items()} == {
+        ("a", 0): 0.3, ("a", 1): 0.4, ("b", 0): 0.5, ("b", 1): 0.2}
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["plain", "power"]
+    assert len({patch.get_x() for patch in bars.values()}) == 4

@@ -380,6 +380,28 @@ def test_frozen_part_and_block_are_the_trunk_up_to_its_final_pooling(name, ends_
         assert maps.shape[1] == 512
 
 
+@pytest.mark.parametrize("name", ["small_vgg", "squeezenet1_1", "vgg16"])
+def test_the_last_relu_can_be_left_out(name):
+    """Put behind what is left, a ReLU gives the map with it; the weights are the trunk's own."""
+    trunk = load_backbone(name, False, **({"width": 0.25} if name == "small_vgg" else {})).trunk.eval()
+    (frozen, block), (again, linear) = cut_trunk(trunk), cut_trunk(trunk, last_relu=False)
+    assert _convolutions(again) == _convolutions(frozen)
+    with torch.no_grad():
+        activations = frozen(_maps(2, 3, 64, 64))
+        maps, before = block(activations.clone()), linear(activations.clone())
+        torch.testing.assert_close(block(activations.clone()), maps)       # the block with it is as it was
+    assert (before < 0).any()
+    torch.testing.assert_close(before.relu(), maps)
+    assert {id(p) for p in linear.parameters()} == {id(p) for p in block.parameters()}
+    assert set(linear.state_dict()) == set(block.state_dict())
+
+
+def test_a_relu_that_is_not_there_cannot_be_left_out():
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3))
+    with pytest.raises(ValueError, match="ends in a Conv2d, not in a ReLU.*LAST_RELU = True"):
+        cut_trunk(trunk, last_relu=False)
+
+
 def test_trunks_without_a_last_block_are_refused():
     plain = load_backbone("small_vgg", False, width=0.25).trunk
     with pytest.raises(ValueError, match="AttendedTrunk is no plain sequence.*vgg16"):

@@ -11,6 +11,8 @@ from shoplens import paths
 from shoplens.classification.evaluation import Scores
 from shoplens.report import claims
 from shoplens.statistics.bootstrap import Interval
+from shoplens.statistics.estimates import Estimate
+from shoplens.statistics.over_images import score_over_images
 from shoplens.statistics.over_products import mean_over_products
 
 CLAIMS = claims.load_claims()
@@ -133,16 +135,27 @@ def _counts(cases, needed, agree, clear, opposed):
     return {"cases": cases, "needed": needed, "agree": agree, "clear": clear, "opposed": opposed}
 
 
-@pytest.mark.parametrize(("counts", "expected"), [
-    (_counts(0, 0, 0, 0, 0), "not testable here"),
-    (_counts(16, 15, 16, 15, 0), "reproduced"),
-    (_counts(16, 15, 15, 3, 1), "direction only"),
-    (_counts(16, 15, 14, 3, 1), "inside the noise"),
-    (_counts(16, 15, 14, 3, 2), "not reproduced"),
-    (_counts(1, 1, 0, 0, 0), "inside the noise"),
+def seen(*visible) -> list[Estimate]:
+    """Cases that could see gains of these sizes."""
+    return [Estimate(0.0, -0.1, 0.1, each / 2.8015852, 100, 3) for each in visible]
+
+
+GAINS = CLAIMS["learning-helps"]      # the paper's mean gain is larger than 0.1
+SAME = {"says": "similar"}
+
+
+@pytest.mark.parametrize(("claim", "counts", "found", "expected"), [
+    (GAINS, _counts(0, 0, 0, 0, 0), [], "not testable here"),
+    (GAINS, _counts(16, 15, 16, 15, 0), [], "reproduced"),
+    (GAINS, _counts(16, 15, 15, 3, 1), [], "direction only"),
+    (GAINS, _counts(16, 15, 14, 3, 1), seen(0.01, 0.02, 0.9), "not reproduced"),
+    (GAINS, _counts(16, 15, 14, 3, 1), seen(0.01, 0.8, 0.9), "cannot be seen here"),
+    (GAINS, _counts(16, 15, 14, 3, 1), [], "inside the noise"),
+    (GAINS, _counts(16, 15, 14, 3, 2), seen(0.9), "not reproduced"),
+    (SAME, _counts(1, 1, 0, 0, 0), seen(0.9), "inside the noise"),
 ])
-def test_verdicts_on_runs(counts, expected):
-    assert claims.verdict_on_runs(counts) == expected
+def test_verdicts_on_runs(claim, counts, found, expected):
+    assert claims.verdict_on_runs(claim, counts, found) == expected
 
 
 def test_fewer_cases_need_as_large_a_part():
@@ -186,11 +199,10 @@ def test_classification_compares_shared_seeds_on_the_same_images():
     own = [[np.mean(answers["full"][v][s].values["test"].argmax(1) == labels) for s in (0, 1)]
            for v in ("ssCNN", "bCNN")]
     assert case.value == pytest.approx(np.mean(own[0]) - np.mean(own[1]))
-    by_seed = np.subtract(*own)
-    _, of_one_draw = claims.from_classification(answers, labels, n_resamples=1)     # one draw covers nothing
-    narrow = of_one_draw("ssCNN", "bCNN", {"subset": "full", "metric": "ACC", "k": 1})
-    assert narrow.low <= by_seed.min() + 1e-12 < case.value < by_seed.max() - 1e-12 <= narrow.high
-    assert case.low <= case.value <= case.high
+    hits = [np.array([answers["full"][v][s].values["test"].argmax(1) == labels for s in (0, 1)])
+            for v in ("ssCNN", "bCNN")]
+    assert case == score_over_images(hits[0], labels, "acc", hits[1], n_resamples=200)
+    assert case.seeds == 2
     assert score("ssMTL-CA", "bCNN", {"subset": "full", "metric": "ACC", "k": 1}) is None
     assert score("ssCNN", "bCNN", {"subset": "core", "metric": "ACC", "k": 1}) is None
 

@@ -189,9 +189,10 @@ def test_table_4_by_hand(toy):
 def test_verdicts_by_hand(toy):
     accept(toy, "tables/claims.csv", CLAIMS)
     assert lines(block(toy, "verdicts")) == [
-        ["statements checked on", "reproduced", "direction only", "inside the noise", "not reproduced",
+        ["statements checked on", "reproduced", "direction only", "inside the noise", "cannot be seen here",
+         "not reproduced",
          "not testable here"],
-        ["`toy`", "2", "0", "1", "0", "1"],
+        ["`toy`", "2", "0", "1", "0", "0", "1"],
         ["statements checked on", "true", "true, inside the noise", "true, noise not known", "not true of its table",
          "no numbers"],
         ["the papers' own tables", "2", "0", "0", "1", "0"],

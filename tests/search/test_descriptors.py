@@ -1,12 +1,14 @@
 """Features side by side, queries expanded, and what a local feature weighs, against loops."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from shoplens.models.netvlad import Descriptor, NetVLAD, initialise
-from shoplens.search.descriptors import ConcatenatedFeatures, expand, local_weights
+from shoplens.search.descriptors import ConcatenatedFeatures, expand, local_weights, power_normalised
 from shoplens.search.nearest import rank
 from shoplens.search.protocols import SearchSplit
 
@@ -79,3 +81,15 @@ def test_local_weights_are_those_of_the_head_however_many_rows():
             at = model.block(torch.from_numpy(maps[row:row + 1]))[0]
             expected = [[max(0.0, float(score @ at[:, y, x] / at[:, y, x].norm())) for x in range(3)] for y in range(2)]
             np.testing.assert_allclose(weights[place], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.25, 1.0])
+def test_power_normalised_features_equal_a_loop(power):
+    features = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    features[2] = 0
+    kept = features.copy()
+    by_loop = [[math.copysign(abs(float(x))**power, x) for x in row] for row in features]
+    lengths = [math.sqrt(sum(x * x for x in row)) or 1 for row in by_loop]
+    expected = [[x / length for x in row] for row, length in zip(by_loop, lengths, strict=True)]
+    np.testing.assert_allclose(power_normalised(features, power), expected, atol=1e-6)
+    np.testing.assert_array_equal(features, kept)

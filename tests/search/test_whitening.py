@@ -98,3 +98,14 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     np.testing.assert_array_equal(again.projection, whitening.projection)
     with np.load(tmp_path / "whitening.npz", allow_pickle=False) as arrays:
         assert sorted(arrays.files) == ["mean", "projection"]
+
+
+def test_fewer_directions_are_taken_where_that_is_allowed():
+    """Nine points along three directions of five: three come out, the same as asked for three."""
+    rng = np.random.default_rng(0)
+    points = (rng.normal(size=(9, 3)) @ rng.normal(size=(3, 5))).astype(np.float32)
+    few, three = Whitening.fit(points, 8, fewer=True), Whitening.fit(points, 3)
+    np.testing.assert_array_equal(few.projection, three.projection)
+    assert few.projection.shape == (5, 3)
+    with pytest.raises(ValueError, match="directions"):
+        Whitening.fit(points, 4)

@@ -1,5 +1,6 @@
 """Features for search: NetVLAD and attention-weighted NetVLAD over a trunk's map (P2 §3.1–3.2, Eq. 1–2)."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -188,9 +189,10 @@ def cut_trunk(trunk: nn.Sequential, last_relu: bool = True) -> tuple[nn.Sequenti
     """The trunk as its frozen part and its last block: what follows the last pooling that has a convolution after it,
     without a pooling at the very end (P2 §3: VGG-16 is cut before conv5, whose map is taken before pool5).
 
-    last_relu: False takes the map before its last ReLU too, as the code the paper builds on does; trunks whose block
-    ends in something else, such as SqueezeNet's, stay as they are. Raises ValueError for trunks that are no plain
-    sequence, and where no pooling stands inside.
+    last_relu: False takes the map before its last ReLU, as the code the paper builds on does; SqueezeNet's, which
+    stands inside its last module, once for each half of the channels, too. Weights are the trunk's own either way.
+    Raises ValueError for trunks that are no plain sequence, where no pooling stands inside, and where a ReLU is to be
+    left out of a trunk that does not end in one.
     """
     if not isinstance(trunk, nn.Sequential):
         raise ValueError(f"a {type(trunk).__name__} is no plain sequence of layers to be cut: choose small_vgg, "
@@ -201,9 +203,23 @@ def cut_trunk(trunk: nn.Sequential, last_relu: bool = True) -> tuple[nn.Sequenti
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     if not pools:
         raise ValueError("this trunk has no pooling inside, so it has no last block to learn")
-    if not last_relu and isinstance(layers[-1], nn.ReLU):
-        layers.pop()
+    if not last_relu:
+        layers[-1:] = _without_relu(layers[-1])
     return nn.Sequential(*layers[:pools[-1] + 1]), nn.Sequential(*layers[pools[-1] + 1:])
+
+
+def _without_relu(last: nn.Module) -> list[nn.Module]:
+    """A trunk's last layer without its ReLU: nothing, where it is one; a module around the same weights, where it is
+    SqueezeNet's."""
+    if isinstance(last, nn.ReLU):
+        return []
+    inside = {f"expand{size}_activation": nn.Identity() for size in ("1x1", "3x3")}
+    if not set(inside) <= set(last._modules):
+        raise ValueError(f"this trunk ends in a {type(last).__name__}, not in a ReLU that could be left out: set "
+                         "LAST_RELU = True")
+    plain = copy.copy(last)
+    plain._modules = last._modules | inside
+    return [plain]
 
 
 def _one_of(value: str, names: tuple[str, ...], what: str) -> str:

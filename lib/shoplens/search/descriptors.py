@@ -49,6 +49,16 @@ def expand(queries: np.ndarray, found: np.ndarray, alpha: float = 3.0) -> np.nda
     return grown / np.linalg.norm(grown, axis=1, keepdims=True)
 
 
+def power_normalised(features: np.ndarray, power: float = 0.5) -> np.ndarray:
+    """sign(x)·|x|ᵖ of every number, at unit length again: what comes in bursts weighs less (Jégou et al., 2012; not in
+    P2). features: N×D."""
+    grown = np.abs(features)
+    np.power(grown, power, out=grown)
+    np.copysign(grown, features, out=grown)
+    grown /= np.maximum(np.linalg.norm(grown, axis=1, keepdims=True), 1e-12)
+    return grown
+
+
 @torch.no_grad()
 def local_weights(model: Descriptor, maps, rows: np.ndarray) -> np.ndarray:
     """w_i of Eq. 2 (P2) for some rows, float32 n×h×w, all ≥ 0. model: a `Descriptor` in eval mode. maps: whatever

@@ -14,15 +14,15 @@ class Whitening:
     projection: np.ndarray
 
     @classmethod
-    def fit(cls, sample: np.ndarray, dimensions: int, floor: float = 1e-9) -> "Whitening":
+    def fit(cls, sample: np.ndarray, dimensions: int, floor: float = 1e-9, fewer: bool = False) -> "Whitening":
         """Learn from M features of D dimensions, M > dimensions.
 
         Where D > M the M×M products of the features are decomposed instead of the D×D covariance (the dual form):
         the same directions at a cost that does not grow with D². floor: added to each variance before its root.
-        Raises ValueError where the sample cannot give so many directions.
+        Where the sample cannot give so many directions: as many as it gives, with `fewer`, else ValueError.
         """
         count, width = sample.shape
-        if dimensions > min(count - 1, width):
+        if dimensions > min(count - 1, width) and not fewer:
             raise ValueError(f"{count} features of {width} dimensions give at most {min(count - 1, width)} directions, "
                              f"asked for {dimensions}: take more features or fewer dimensions")
         mean = sample.mean(axis=0, dtype=np.float64)
@@ -32,9 +32,10 @@ class Whitening:
         variance, vectors = np.linalg.eigh(products)
         variance, vectors = variance[::-1], vectors[:, ::-1]
         spread = int((variance > 1e-6 * variance[0]).sum())     # less is rounding, and may be negative
-        if dimensions > spread:
+        if dimensions > spread and not fewer:
             raise ValueError(f"{count} features spread along {spread} directions only, asked for {dimensions}: take "
                              f"more, or more different, features or fewer dimensions")
+        dimensions = min(dimensions, spread)
         variance, vectors = variance[:dimensions], vectors[:, :dimensions]
         if dual:    # from the eigenvectors of X Xᵀ to those of Xᵀ X, unit length again
             vectors = centred.T @ (vectors / np.sqrt(variance * (count - 1)))

@@ -8,9 +8,9 @@ BETTER, WORSE, INSIDE = "better", "worse", "inside the noise"
 # Every verdict that a table of the study holds, on a gain or on a statement of a paper, and the tone it is shown in:
 # what the numbers say to the question, from "no" over "unclear" and "none" (nothing to answer with) to "yes".
 TONES = {WORSE: "no", "not reproduced": "no", "not true of its table": "no", INSIDE: "unclear",
-         "not testable here": "none", "no numbers": "none", "true, inside the noise": "rather",
-         "true, noise not known": "rather", "direction only": "rather", "true": "yes", "reproduced": "yes",
-         BETTER: "yes"}
+         "cannot be seen here": "none", "not testable here": "none", "no numbers": "none",
+         "true, inside the noise": "rather", "true, noise not known": "rather", "direction only": "rather",
+         "true": "yes", "reproduced": "yes", BETTER: "yes"}
 
 
 def verdict(gain: Interval, by_seed: Sequence[float] = ()) -> str:

@@ -24,6 +24,7 @@ from shoplens.syntax import code_text, short_hash
 COMPUTING = {
     "torch": ("torch",), "torchvision": ("torchvision",), "timm": ("timm",), "faiss": ("faiss-gpu", "faiss-cpu"),
     "numpy": ("numpy",), "sklearn": ("scikit-learn",), "scipy": ("scipy",), "accelerate": ("accelerate",),
+    "pytorch_metric_learning": ("pytorch-metric-learning",),
 }  # fmt: skip
 
 
