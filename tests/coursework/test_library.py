@@ -16,7 +16,7 @@ from shoplens.errors import StudyError
 from shoplens.models import multitask, netvlad
 from shoplens.report import search_page
 from shoplens.search import mining, whitening
-from shoplens.statistics import accuracy, average_precision
+from shoplens.statistics import accuracy, average_precision, estimates
 
 COURSE = load_course()
 
@@ -74,6 +74,7 @@ SAME = {
     "06b.2": (lambda *a: logit_adjustment.choose_tau(*a)[0], ("which score, which share", "unseen classes"),
               lambda value: value),
     "07.1": (accuracy.mcnemar, ("two-sided", "limits"), lambda value: value),
+    "07.2": (lambda p, alpha: estimates.holm(p) <= alpha, ("step by step",), lambda value: value),
     "08.1": (average_precision.average_precision, ("divisor", "nothing relevant"), lambda value: value),
     "08.2": (net, ("shares and lengths",), lambda value: value),
     "09.1": (select, ("order", "short lists", "margin"), lambda value: value),

@@ -29,9 +29,16 @@ def hash_of(exercise: Exercise) -> str:
 
 def changed() -> list[str]:
     """A line for each exercise whose function is another than when it was accepted."""
-    exercises = [e for sheet in load_course().values() for e in sheet.exercises if e.library]
-    return [f"{e.name} was written for another {e.library.split('.')[-1]} ({e.library}): look whether exercise, checks "
-            f"and wrong programs still fit, then `make coursework-accept`" for e in exercises if hash_of(e) != e.code]
+    lines = []
+    for exercise in (e for sheet in load_course().values() for e in sheet.exercises if e.library):
+        try:
+            if hash_of(exercise) != exercise.code:
+                lines.append(f"{exercise.name} was written for another {exercise.library.split('.')[-1]} "
+                             f"({exercise.library}): look whether exercise, checks and wrong programs still fit, then "
+                             f"`make coursework-accept`")
+        except StudyError as error:
+            lines.append(str(error))
+    return lines
 
 
 def accept(file: Path | None = None) -> list[str]:
