@@ -1,5 +1,7 @@
 """Static checks of every notebook of the study: what a student, papermill or git would trip over."""
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -44,6 +46,27 @@ def undocumented(book) -> list[str]:
     return [line for line in tagged[0].source.splitlines() if not re.fullmatch(r"[A-Z][A-Z0-9_]* = [^#]+#[^=]+", line)]
 
 
+def absent(source: str) -> list[str]:
+    """Names that code takes from the library and that are not there: imported ones, and attributes of its modules."""
+    tree, modules, missing = ast.parse(source), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shoplens"):
+            for alias in node.names:
+                try:
+                    modules[alias.asname or alias.name] = importlib.import_module(f"{node.module}.{alias.name}")
+                except ModuleNotFoundError:
+                    if not hasattr(importlib.import_module(node.module), alias.name):
+                        missing.append(f"{node.module}.{alias.name}")
+    used = [(node.value.id, node.attr) for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules]
+    return missing + [f"{module}.{name}" for module, name in used if not hasattr(modules[module], name)]
+
+
+def test_everything_taken_from_the_library_is_there(notebook):
+    """A rename would else show only where the cell is run, which takes every notebook's training."""
+    assert absent("\n".join(c.source for c in code(notebook))) == []
+
+
 def test_source_checks_find_what_they_look_for():
     lines = ["EPOCHS = 3  # passes over the data", "RATE = 0.1", "width = 2  # of a layer", "SIZE = 4  # a = b"]
     parameters = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]})
@@ -51,6 +74,8 @@ def test_source_checks_find_what_they_look_for():
     book = nbformat.v4.new_notebook(cells=cells)
     assert executed(book) == [2]
     assert undocumented(book) == lines[1:]
+    gone = "from shoplens.search import scoring\nfrom shoplens.paths import rout\nscoring.judged([])\nscoring.score"
+    assert absent(gone) == ["shoplens.paths.rout", "scoring.judged"]
 
 
 def test_source_holds_no_outputs(notebook):
