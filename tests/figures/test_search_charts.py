@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shoplens.figures import search_charts
+from shoplens.figures import charts, search_charts
 from shoplens.search.mining import Candidates
 
 VALUES = np.arange(1, 13, dtype=np.uint8)       # row r shows r + 1
@@ -63,7 +63,7 @@ def test_bars_by_treatment_are_the_tables_numbers():
     table = pd.DataFrame([{"variant": v, "way": w, "value": value, "low": value - 0.1, "high": value + 0.2}
                           for v, w, value in (("a", "plain", 0.3), ("a", "power", 0.4), ("b", "plain", 0.5),
                                               ("b", "power", 0.2))])
-    axis = search_charts.by_treatment(table, 20).axes[0]
+    axis = charts.interval_bars(table, "way", "MAP@20").axes[0]
     bars = {(bar.get_label(), i): patch for bar in axis.containers if hasattr(bar, "patches")
             for i, patch in enumerate(bar.patches)}
     assert {key: round(patch.get_height(), 6) for key, patch in bars.items()} == {

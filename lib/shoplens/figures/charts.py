@@ -107,17 +107,18 @@ def confusion_excerpt(labels: np.ndarray, predicted: np.ndarray, names: list[str
     return figure
 
 
-def interval_bars(table: pd.DataFrame) -> Figure:
-    """Scores with their intervals, grouped by metric. table: columns variant, metric, value, low, high."""
-    figure, axis = plt.subplots(figsize=(7, 3.6))
-    metrics, variants = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["variant"]))
+def interval_bars(table: pd.DataFrame, by: str = "metric", score: str = "test score") -> Figure:
+    """Scores with their intervals, a group of bars for each value of the column `by`. table: columns variant, value,
+    low, high and `by`. score: what the values are."""
+    groups, variants = list(dict.fromkeys(table[by])), list(dict.fromkeys(table["variant"]))
+    figure, axis = plt.subplots(figsize=(max(7, 1.8 * len(groups)), 3.6))
     for v, variant in enumerate(variants):
-        own = table[table["variant"] == variant].set_index("metric").loc[metrics]
-        at = np.arange(len(metrics)) + (v - (len(variants) - 1) / 2) * 0.8 / len(variants)
+        own = table[table["variant"] == variant].set_index(by).loc[groups]
+        at = np.arange(len(groups)) + (v - (len(variants) - 1) / 2) * 0.8 / len(variants)
         error = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
         axis.bar(at, own["value"], 0.8 / len(variants), yerr=error, capsize=3, label=variant, color=PALETTE[v])
-    axis.set_xticks(range(len(metrics)), metrics)
-    axis.set(ylim=(0, 1.0), ylabel="test score")
+    axis.set_xticks(range(len(groups)), groups)
+    axis.set(ylim=(0, 1.0), ylabel=score)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
     return figure
 

@@ -38,21 +38,6 @@ def candidate_sheet(pictures: np.ndarray, mined_log: list[tuple], count: int = 4
     return contact_sheet(shown, captions, columns=3 + 2 * count, side=1.1)
 
 
-def by_treatment(table: pd.DataFrame, k: int) -> Figure:
-    """MAP of features after each treatment, a group of bars each. table: columns variant, way, value, low, high."""
-    figure, axis = plt.subplots(figsize=(9, 3.4))
-    ways, variants = list(dict.fromkeys(table["way"])), list(dict.fromkeys(table["variant"]))
-    for v, variant in enumerate(variants):
-        own = table[table["variant"] == variant].set_index("way").loc[ways]
-        at = np.arange(len(ways)) + (v - (len(variants) - 1) / 2) * 0.8 / len(variants)
-        error = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
-        axis.bar(at, own["value"], 0.8 / len(variants), yerr=error, capsize=2, label=variant, color=PALETTE[v])
-    axis.set_xticks(range(len(ways)), ways)
-    axis.set(ylabel=f"MAP@{k}, validation", ylim=(0, 1))
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
-    return figure
-
-
 def training_curves(history: pd.DataFrame, before: dict[str, float], k: int) -> Figure:
     """Triplets per query and validation scores by epoch. history: as `training.fit` returns it, with columns triplets,
     map and acc. before: map and acc before training, drawn as epoch 0. k: of MAP@k and ACC@k."""
