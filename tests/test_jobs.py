@@ -86,8 +86,8 @@ import torch.nn.functional as F
 from shoplens.statistics import accuracy
 RATE, truth = 0.5, [1, 2, 3]
 
-def scale(loss):
-    return RATE * loss
+def scale(loss, *, shift=0.0):
+    return RATE * loss + shift
 
 def step(model, batch):
     # how surprised the model is
@@ -114,6 +114,7 @@ def test_the_same_work_has_the_same_digest_wherever_it_is_written():
 
 @pytest.mark.parametrize("change", [
     {"seed": 1}, {"indices": np.arange(20)}, {"batch_size": 4}, {"source": STEP.replace("RATE * loss", "RATE + loss")},
+    {"source": STEP.replace("shift=0.0", "shift=1.0")},
     {"source": STEP.replace("truth = 0.5", "truth = 0.25")}, {"source": STEP.replace("[1, 2, 3]", "[1, 2]")},
     {"source": STEP.replace("F.cross_entropy", "F.mse_loss")}])
 def test_other_weights_images_code_or_values_are_other_work(change):

@@ -3,7 +3,6 @@ together here, and what is this machine good for?"""
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import re
 import subprocess
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from shoplens import paths
+from shoplens.processes import usable_cores
 
 RECORDED = (
     "torch", "torchvision", "timm", "accelerate", "faiss-gpu", "faiss-cpu", "numpy", "scipy", "scikit-learn",
@@ -45,7 +45,7 @@ def hardware() -> dict[str, object]:
     model = re.search(r"^model name\s*: (.*)", text, re.M)
     return {
         "cpu": model[1] if model else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }

@@ -27,7 +27,7 @@ from torch import nn
 from shoplens.environment import hardware, versions
 from shoplens.modules import PACKAGE, closure
 from shoplens.paths import cache_dir
-from shoplens.processes import end_with
+from shoplens.processes import end_with, usable_cores
 
 LARGE = 2**16       # bytes from which an array is kept in a file of its own
 PARENT = "SHOPLENS_JOB_OF"
@@ -77,7 +77,8 @@ class _Describer(_Packer):
         if isinstance(obj, FunctionType) and obj.__module__ == "__main__":
             used = {name: obj.__globals__[name] for name in _names(obj.__code__) if name in obj.__globals__}
             cells = [cell.cell_contents for cell in obj.__closure__ or ()]
-            return _described, (_instructions(obj.__code__), {**used, obj.__name__: None}, cells, obj.__defaults__)
+            given = obj.__defaults__, obj.__kwdefaults__
+            return _described, (_instructions(obj.__code__), {**used, obj.__name__: None}, cells, given)
         return super().reducer_override(obj)
 
 
@@ -93,7 +94,8 @@ def _names(code: CodeType) -> list[str]:
 def _instructions(code: CodeType) -> tuple:
     """What a function does, without the place it was written at."""
     constants = tuple(_instructions(each) if isinstance(each, CodeType) else each for each in code.co_consts)
-    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount
+    return (code.co_code, code.co_exceptiontable, constants, code.co_names, code.co_varnames, code.co_freevars,
+            code.co_argcount, code.co_kwonlyargcount, code.co_flags)
 
 
 def digest(work: tuple, modules: set[str]) -> str:
@@ -178,8 +180,7 @@ def _failure(folder: Path) -> ProcessFailed:
 
 def _environment(num_processes: int) -> dict[str, str]:
     """Variables of the processes: they end with this one, share its cores, and stay off a GPU that is not there."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = {PARENT: str(os.getpid()), "OMP_NUM_THREADS": str(max(1, cores // num_processes)),
+    own = {PARENT: str(os.getpid()), "OMP_NUM_THREADS": str(max(1, usable_cores() // num_processes)),
            "PYTHONPATH": os.pathsep.join(sys.path)}
     return os.environ | own | ({} if torch.cuda.is_available() else {"ACCELERATE_USE_CPU": "true"})
 

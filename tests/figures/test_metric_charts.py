@@ -2,10 +2,9 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
-from shoplens.figures.metric_charts import learning, pulls
+from shoplens.figures.metric_charts import pulls
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +26,3 @@ def test_arrows_lie_along_the_circle_and_the_longest_of_each_panel_is_as_long():
     np.testing.assert_allclose(arrows[1], arrows[0])
     assert not arrows[2].any()
     assert [len(axis.lines) for axis in figure.axes] == [1, 3, 1]
-
-
-def test_the_curve_begins_before_training_and_untrained_features_are_lines():
-    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "map": [0.4, 0.6, 0.5],
-                            "best": [False, True, False]})
-    figure = learning(history, 0.3, {"average pooling": 0.35, "NetVLAD": 0.45}, 20)
-    left, right = figure.axes
-    assert left.lines[0].get_ydata().tolist() == [3, 2, 1]
-    assert right.lines[0].get_xdata().tolist() == [0, 1, 2, 3]
-    assert right.lines[0].get_ydata().tolist() == [0.3, 0.4, 0.6, 0.5]
-    assert [line.get_ydata()[0] for line in right.lines[1:3]] == [0.35, 0.45]
-    assert right.lines[3].get_xdata()[0] == 2
-    assert right.get_ylabel() == "MAP@20, validation"

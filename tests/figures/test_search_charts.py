@@ -53,6 +53,20 @@ def test_curves_begin_before_training():
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["MAP@20", "ACC@20"]
 
 
+def test_the_curve_begins_before_training_and_untrained_features_are_lines():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "map": [0.4, 0.6, 0.5],
+                            "best": [False, True, False]})
+    left, right = search_charts.training_curves(history, {"map": 0.3}, 20, ("loss", "training loss"),
+                                                {"average pooling": 0.35, "NetVLAD": 0.45}).axes
+    assert left.lines[0].get_ydata().tolist() == [3, 2, 1]
+    assert right.lines[0].get_xdata().tolist() == [0, 1, 2, 3]
+    assert right.lines[0].get_ydata().tolist() == [0.3, 0.4, 0.6, 0.5]
+    assert [line.get_ydata()[0] for line in right.lines[1:3]] == [0.35, 0.45]
+    assert right.lines[3].get_xdata()[0] == 2
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["MAP@20", "average pooling", "NetVLAD"]
+    assert left.get_ylabel() == "training loss"
+
+
 def test_drift_stands_where_in_the_epoch_it_was_measured():
     drift = pd.DataFrame({"epoch": [0, 1], "query": [50, 0], "moved": [0.1, 0.3]})
     axis, = search_charts.drift_curve(drift, 100, 0.1).axes

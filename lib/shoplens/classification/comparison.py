@@ -76,11 +76,6 @@ def as_in_paper(table: pd.DataFrame) -> pd.DataFrame:
     return wide.drop(columns=["metric", "k", "subset", "rank"]).fillna("").reset_index(drop=True)
 
 
-def mean_hits(of_seed: dict[int, Scores], labels: np.ndarray, k: int = 1) -> np.ndarray:
-    """How often, over seeds, each test image has its class among the k best: floats in [0, 1]."""
-    return np.mean([scores.hits(labels, k) for scores in of_seed.values()], axis=0)
-
-
 def gain_table(scores: ScoresBySeed, labels: np.ndarray, against: str = "bCNN", n_resamples: int = 1000,
                **columns) -> pd.DataFrame:
     """Top-1 gains over `against`, one row per variant and metric: value (a difference of two scores in [0, 1]),

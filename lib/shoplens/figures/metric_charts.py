@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from shoplens.figures.charts import PALETTE
@@ -24,21 +23,5 @@ def pulls(points: np.ndarray, labels: np.ndarray, found: dict[str, tuple[np.ndar
         axis.scatter(*points.T, s=60, color=colours)
         axis.quiver(*points.T, *along.T, color=colours, angles="xy", scale_units="xy", scale=1, width=0.012)
         axis.set(title=name, aspect="equal", xlim=(-1.6, 1.6), ylim=(-0.5, 1.8), xticks=[], yticks=[])
-    figure.tight_layout()
-    return figure
-
-
-def learning(history: pd.DataFrame, before: float, lines: dict[str, float], k: int) -> Figure:
-    """Training loss, and MAP on validation by epoch. history: as `training.fit` returns it, with a column map. before:
-    MAP before training, drawn as epoch 0. lines: name → MAP of what was not trained, drawn across."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-    left.plot(history["epoch"], history["loss"], marker=".", color=PALETTE[0])
-    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
-    right.plot([0, *history["epoch"]], [before, *history["map"]], marker=".", color=PALETTE[1], label="this run")
-    for (name, value), style in zip(lines.items(), ("--", "-."), strict=False):
-        right.axhline(value, ls=style, color="grey", label=name)
-    right.axvline(history.loc[history["best"], "epoch"].iloc[0], ls=":", color="grey")
-    right.set(xlabel="epoch (0: before training)", ylabel=f"MAP@{k}, validation", ylim=(0, 1))
-    right.legend(fontsize=8)
     figure.tight_layout()
     return figure

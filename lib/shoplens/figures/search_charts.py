@@ -38,18 +38,22 @@ def candidate_sheet(pictures: np.ndarray, mined_log: list[tuple], count: int = 4
     return contact_sheet(shown, captions, columns=3 + 2 * count, side=1.1)
 
 
-def training_curves(history: pd.DataFrame, before: dict[str, float], k: int) -> Figure:
-    """Triplets per query and validation scores by epoch. history: as `training.fit` returns it, with columns triplets,
-    map and acc. before: map and acc before training, drawn as epoch 0. k: of MAP@k and ACC@k."""
+def training_curves(history: pd.DataFrame, before: dict[str, float], k: int, shown: tuple[str, str] = (
+        "triplets", "triplets per query"), lines: dict[str, float] | None = None) -> Figure:
+    """What training minimises or meets, and validation scores by epoch. history: as `training.fit` returns it. before:
+    score (map, acc) before training, drawn as epoch 0. k: of MAP@k and ACC@k. shown: column of the left panel and what
+    it is. lines: name → a score of what was not trained, drawn across."""
     curve = pd.concat([pd.DataFrame([{"epoch": 0, **before, "best": False}]), history])
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-    left.plot(history["epoch"], history["triplets"], marker=".", color=PALETTE[0])
-    left.set(xlabel="epoch", ylabel="triplets per query", ylim=(0, None))
-    for name, colour in (("map", PALETTE[1]), ("acc", PALETTE[2])):
+    left.plot(history["epoch"], history[shown[0]], marker=".", color=PALETTE[0])
+    left.set(xlabel="epoch", ylabel=shown[1], ylim=(0, None))
+    for name, colour in zip(before, PALETTE[1:], strict=False):
         right.plot(curve["epoch"], curve[name], marker=".", color=colour, label=f"{name.upper()}@{k}")
+    for (name, value), style in zip((lines or {}).items(), ("--", "-."), strict=False):
+        right.axhline(value, ls=style, color="grey", label=name)
     right.axvline(history.loc[history["best"], "epoch"].iloc[0], ls=":", color="grey")
     right.set(xlabel="epoch (0: before training)", ylabel="validation", ylim=(0, 1))
-    right.legend()
+    right.legend(fontsize=8)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals of ACC and MACC, and over seeds; those of search scores are in `over_products`."""
+"""Percentile bootstrap intervals of ACC and MACC of one network; over seeds too: `over_images`, `over_products`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,12 +44,6 @@ def bootstrap_accuracy(correct: np.ndarray, labels: np.ndarray, statistic: str =
     rng = np.random.default_rng(seed)
     drawn = [mean_of_means(gain[first + rng.integers(0, size)]) for _ in range(n_resamples)]
     return _percentiles(float(mean_of_means(gain)), drawn, level)
-
-
-def widened(gain: Interval, by_seed: Sequence[float]) -> Interval:
-    """The interval of a mean over seeds, widened to each seed's own gain: where seeds disagree, no bootstrap over
-    images or queries knows what another training would bring."""
-    return Interval(gain.value, float(min(gain.low, *by_seed)), float(max(gain.high, *by_seed)))
 
 
 def _percentiles(value: float, resampled: Sequence[float], level: float) -> Interval:

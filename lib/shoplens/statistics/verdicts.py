@@ -1,7 +1,5 @@
 """The one rule that turns a gain with its interval into a word."""
 
-from collections.abc import Sequence
-
 from shoplens.statistics.bootstrap import Interval
 
 BETTER, WORSE, INSIDE = "better", "worse", "inside the noise"
@@ -13,9 +11,8 @@ TONES = {WORSE: "no", "not reproduced": "no", "not true of its table": "no", INS
          "true": "yes", "reproduced": "yes", BETTER: "yes"}
 
 
-def verdict(gain: Interval, by_seed: Sequence[float] = ()) -> str:
-    """"better" or "worse" where the interval excludes 0 and, given the gains of each seed, all have that sign; else
-    "inside the noise"."""
-    if gain.low > 0 and all(one > 0 for one in by_seed):
+def verdict(gain: Interval) -> str:
+    """"better" or "worse" where the interval excludes 0, else "inside the noise"."""
+    if gain.low > 0:
         return BETTER
-    return WORSE if gain.high < 0 and all(one < 0 for one in by_seed) else INSIDE
+    return WORSE if gain.high < 0 else INSIDE
